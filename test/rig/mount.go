@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -137,4 +138,35 @@ func (l *log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
+}
+
+// Watch gives the mount a time in which to be done. A process that is not is made to print its
+// goroutines and to end, so that a deadlock is a failed test with a trace and not a test that hangs.
+func (m *Mount) Watch(tb testing.TB, within time.Duration) {
+	timer := time.AfterFunc(within, func() {
+		m.cmd.Process.Signal(unix.SIGQUIT)
+	})
+	tb.Cleanup(func() {
+		if !timer.Stop() {
+			tb.Errorf("the mount was not done within %v; its log has the goroutines", within)
+		}
+	})
+}
+
+// Memory reads what the process holds of its own and shared, RssAnon and RssShmem, in bytes.
+func (m *Mount) Memory(tb testing.TB) int64 {
+	tb.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.Pid()))
+	Must(tb, err)
+	var sum int64
+	for line := range strings.Lines(string(status)) {
+		var kib int64
+		for _, key := range []string{"RssAnon:", "RssShmem:"} {
+			if rest, ok := strings.CutPrefix(line, key); ok {
+				fmt.Sscan(rest, &kib)
+				sum += kib << 10
+			}
+		}
+	}
+	return sum
 }

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// subject is a way to store a tree. Prepare is not timed; write is, and has to leave the tree as
+// target/copy, stable. Remount, nil where there is no mount to read from, starts the reading side anew.
+type subject struct {
+	name    string
+	prepare func(*place) error
+	write   func(p *place, source string) error
+	remount func(*place) error
+	mounts  bool
+}
+
+var subjects = []subject{
+	{
+		name:    "plain cp",
+		prepare: func(p *place) error { return os.Mkdir(p.store(), 0o755) },
+		write:   func(p *place, source string) error { return command("cp", "-a", source, p.store()+"/copy") },
+		remount: func(*place) error { return nil },
+	},
+	{
+		name:    "loopback",
+		mounts:  true,
+		prepare: func(p *place) error { return first(os.Mkdir(p.store(), 0o755), p.mountLoopback) },
+		write:   func(p *place, source string) error { return command("cp", "-a", source, p.mnt()+"/copy") },
+		remount: func(p *place) error { return first(p.end(), p.mountLoopback) },
+	},
+	{
+		name:    "coffer",
+		mounts:  true,
+		prepare: func(p *place) error { return first(p.run(p.coffer, "init", p.store()), p.mountCoffer) },
+		write: func(p *place, source string) error {
+			if err := command("cp", "-a", source, p.mnt()+"/copy"); err != nil {
+				return err
+			}
+			return p.run(p.coffer, "sync", p.mnt())
+		},
+		remount: func(p *place) error { return first(p.end(), p.mountCoffer) },
+	},
+	{
+		name:    "coffer put",
+		prepare: func(p *place) error { return p.run(p.coffer, "init", p.store()) },
+		write: func(p *place, source string) error {
+			args := append([]string{"put"}, p.flags...)
+			return p.run(p.coffer, append(args, source, p.store())...)
+		},
+	},
+	{
+		name:    "restic",
+		prepare: func(p *place) error { return p.run("restic", "-q", "init") },
+		write:   func(p *place, source string) error { return p.run("restic", "-q", "backup", source) },
+	},
+	{
+		name:    "borg",
+		prepare: func(p *place) error { return p.run("borg", "init", "-e", "repokey-blake2", p.store()) },
+		write:   func(p *place, source string) error { return p.run("borg", "create", p.store()+"::a", source) },
+	},
+}
+
+// place is where one subject works.
+type place struct {
+	options
+	dir     string
+	server  *exec.Cmd
+	sampler sync.WaitGroup
+	stop    chan struct{}
+	peak    atomic.Int64
+}
+
+func (p *place) store() string { return filepath.Join(p.dir, "store") }
+func (p *place) mnt() string   { return filepath.Join(p.dir, "mnt") }
+
+func (p *place) target(s subject) string {
+	if s.mounts {
+		return p.mnt()
+	}
+	return p.store()
+}
+
+func (p *place) mountLoopback() error {
+	return p.serve(os.Args[0], "-loopback", p.store(), p.mnt())
+}
+
+func (p *place) mountCoffer() error {
+	args := append([]string{"mount", "--foreground"}, p.flags...)
+	return p.serve(p.coffer, append(args, p.store(), p.mnt())...)
+}
+
+// serve starts a program that mounts and says so in its first line, and watches its memory.
+func (p *place) serve(name string, args ...string) error {
+	if err := os.MkdirAll(p.mnt(), 0o755); err != nil {
+		return err
+	}
+	p.server = p.command(name, args...)
+	stdout, err := p.server.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := p.server.Start(); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil || !strings.Contains(line, "mounted") {
+		p.server.Wait()
+		p.server = nil
+		return fmt.Errorf("%s did not mount: %q", name, line)
+	}
+	p.stop = make(chan struct{})
+	p.sampler.Go(func() { p.sample(p.server.Process.Pid) })
+	return nil
+}
+
+// sample keeps the peak of what a process holds in memory, which the kernel doesn't.
+func (p *place) sample(pid int) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-tick.C:
+		}
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			return
+		}
+		var sum int64
+		for line := range strings.Lines(string(status)) {
+			for _, key := range []string{"RssAnon:", "RssShmem:"} {
+				var kib int64
+				if rest, ok := strings.CutPrefix(line, key); ok {
+					fmt.Sscan(rest, &kib)
+					sum += kib << 10
+				}
+			}
+		}
+		p.peak.Store(max(p.peak.Load(), sum))
+	}
+}
+
+// end unmounts, if something is mounted, and waits for its server.
+func (p *place) end() error {
+	if p.server == nil {
+		return nil
+	}
+	close(p.stop)
+	p.sampler.Wait()
+	var err error
+	if p.server.Args[0] == p.coffer {
+		err = p.run(p.coffer, "umount", p.mnt())
+	} else {
+		err = unix.Unmount(p.mnt(), 0)
+	}
+	if err != nil {
+		unix.Unmount(p.mnt(), unix.MNT_DETACH)
+		p.server.Process.Kill()
+	}
+	waited := p.server.Wait()
+	p.server = nil
+	return first(err, func() error { return waited })
+}
+
+func (p *place) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(),
+		"XDG_CONFIG_HOME="+filepath.Join(p.dir, "config"),
+		"XDG_STATE_HOME="+filepath.Join(p.dir, "state"),
+		"XDG_RUNTIME_DIR="+filepath.Join(p.dir, "run"),
+		"RESTIC_REPOSITORY="+p.store(), "RESTIC_PASSWORD=bench", "RESTIC_CACHE_DIR="+filepath.Join(p.dir, "cache"),
+		"BORG_BASE_DIR="+filepath.Join(p.dir, "borg"), "BORG_PASSPHRASE=bench")
+	return cmd
+}
+
+func (p *place) run(name string, args ...string) error {
+	cmd := p.command(name, args...)
+	var said bytes.Buffer
+	cmd.Stderr = &said // borg has much to say where all is well
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s %s: %w: %s", filepath.Base(name), args[0], err, said.String())
+	}
+	return nil
+}
+
+func command(name string, args ...string) error {
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %q: %w: %s", name, args, err, out)
+	}
+	return nil
+}
+
+// first is err, or what then returns if there was none.
+func first(err error, then func() error) error {
+	if err != nil {
+		return err
+	}
+	return then()
+}

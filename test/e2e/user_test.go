@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"coffer/test/rig"
+)
+
+// TestOrdinaryUser does everything as someone who is not root, with mounts in the background through
+// fusermount3, as most users will.
+func TestOrdinaryUser(t *testing.T) {
+	const nobody = 65534
+	dir := rig.PublicDir(t)
+	u := rig.NewUser(t, filepath.Join(dir, "home"))
+	u.As = &syscall.Credential{Uid: nobody, Gid: nobody}
+	rig.Output(t, "chown", "-R", "65534:65534", dir)
+	p := place{u, filepath.Join(dir, "store"), filepath.Join(dir, "mnt")}
+	shell := func(script string) string {
+		t.Helper()
+		cmd := exec.Command("sh", "-ec", script)
+		cmd.Dir = dir
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: u.As}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", script, err, out)
+		}
+		return string(out)
+	}
+	t.Cleanup(func() { unix.Unmount(p.mnt, unix.MNT_DETACH) })
+
+	p.Run(t, "init", p.store)
+	for _, secret := range []string{p.Identity(), u.State()} {
+		var st unix.Stat_t
+		if err := unix.Stat(secret, &st); err == nil && st.Mode&0o077 != 0 {
+			t.Errorf("others may look into %s: mode %o", secret, st.Mode)
+		}
+	}
+	shell("mkdir mnt source && echo hello > source/file && ln -s file source/link && mkdir source/dir")
+	p.Run(t, "mount", p.store, p.mnt)
+	shell("cp -a source mnt/ && cmp source/file mnt/source/file")
+	p.Run(t, "sync", p.mnt)
+
+	var status any
+	rig.Must(t, json.Unmarshal([]byte(p.Run(t, "status", "--json")), &status))
+	if text := p.Run(t, "status"); !strings.Contains(text, p.mnt) {
+		t.Errorf("status does not name the mount:\n%s", text)
+	}
+	p.Run(t, "umount", p.mnt)
+	p.Run(t, "mount", p.store, p.mnt)
+	shell("diff -r --no-dereference source mnt/source")
+	p.Run(t, "umount", p.mnt)
+
+	// A file that can't be read is named; the rest is stored, and the exit code says that one is missing.
+	rig.Must(t, os.WriteFile(filepath.Join(dir, "source", "unreadable"), []byte("of root"), 0o600))
+	p.wantExit(t, exitIncomplete, "unreadable", "put", filepath.Join(dir, "source")+"/", p.store+":/put")
+	p.Run(t, "mount", p.store, p.mnt)
+	shell("cmp source/file mnt/put/file && test -d mnt/put/dir && ! test -s mnt/put/unreadable")
+	p.Run(t, "umount", p.mnt)
+}
