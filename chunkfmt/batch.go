@@ -1,0 +1,220 @@
+package chunkfmt
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"math"
+)
+
+// BatchVersion is the version of batch payloads, records and their values that this
+// program writes.
+const BatchVersion = 1
+
+// BatchHeader begins the payload of each batch tag.
+//
+//	 0     2   4      8         12      16      24       32     40      72
+//	+-----+---+------+---------+-------+-------+--------+------+------- … -+-- … --+
+//	| ver | 0 | part | archive | count | cut   | prefix | time | prev      |records|
+//	+-----+---+------+---------+-------+-------+--------+------+------- … -+-- … --+
+//
+// A batch may span several tags, each but the last with FlagMore. It takes effect only
+// when all its parts are there.
+type BatchHeader struct {
+	Version uint16
+	Part    uint32 // number of this part in the batch, from 0
+	Archive uint32 // archive that the batch belongs to
+	Cut     uint64 // number of the cut that the batch journals
+	Prefix  Seq    // last sequence number before the batch's first part
+	Time    int64  // of the cut, nanoseconds since 1970
+	Prev    Hash   // chain before the batch, the same in each part
+}
+
+// BatchHeaderSize is the packed length of a [BatchHeader] in bytes.
+const BatchHeaderSize = 72
+
+const (
+	batchPartAt    = 4
+	batchArchiveAt = 8
+	batchCountAt   = 12
+	batchCutAt     = 16
+	batchPrefixAt  = 24
+	batchTimeAt    = 32
+	batchPrevAt    = 40
+)
+
+// Op says what a record does to its key.
+type Op uint8
+
+// The operations.
+const (
+	OpPut    Op = 1
+	OpDelete Op = 2
+)
+
+// RecordKind says which table a record belongs to.
+type RecordKind uint8
+
+// The kinds of record. The index derives the tables of cookies and parents from RecDirent.
+const (
+	RecInode   RecordKind = 1 // InodeKey: Inode
+	RecDirent  RecordKind = 2 // DirentKey: Dirent
+	RecXattr   RecordKind = 3 // XattrKey: the value itself
+	RecExtent  RecordKind = 4 // ExtentKey: Extent, a delta
+	RecOrphan  RecordKind = 5 // OrphanKey: nothing
+	RecGroup   RecordKind = 6 // GroupKey: GroupRecord
+	RecArchive RecordKind = 7 // ArchiveKey: ArchiveRecord
+	RecMeta    RecordKind = 8 // MetaKey: the value itself
+	RecBad     RecordKind = 9 // BadKey: why
+)
+
+// String returns the table's name.
+func (k RecordKind) String() string {
+	names := [...]string{"", "inode", "dirent", "xattr", "extent", "orphan", "group", "archive", "meta", "bad"}
+	if k > 0 && int(k) < len(names) {
+		return names[k]
+	}
+	return fmt.Sprintf("record kind %d", uint8(k))
+}
+
+// Record is one put or delete of a batch.
+//
+//	 0    1      2        4          8
+//	+----+------+--------+----------+----- … -+------- … -+
+//	| op | kind | keylen | valuelen | key     | value     |
+//	+----+------+--------+----------+----- … -+------- … -+
+type Record struct {
+	Op    Op
+	Kind  RecordKind
+	Key   []byte
+	Value []byte // empty for OpDelete
+}
+
+// RecordHeadSize is the length in bytes of a record without its key and value.
+const RecordHeadSize = 8
+
+// Size returns the packed length of the record in bytes.
+func (r *Record) Size() int { return RecordHeadSize + len(r.Key) + len(r.Value) }
+
+// BatchWriter packs records into the payload of one batch tag. One goroutine at a time.
+type BatchWriter struct {
+	b       []byte
+	records uint32
+}
+
+// NewBatchWriter begins a payload in the memory of dst, from its start up to its capacity.
+// A capacity under BatchHeaderSize is replaced. A Version of 0 is written as BatchVersion.
+func NewBatchWriter(dst []byte, h BatchHeader) *BatchWriter {
+	if cap(dst) < BatchHeaderSize {
+		dst = make([]byte, BatchHeaderSize)
+	}
+	b := dst[:BatchHeaderSize]
+	clear(b)
+	be := binary.BigEndian
+	version := h.Version
+	if version == 0 {
+		version = BatchVersion
+	}
+	be.PutUint16(b, version)
+	be.PutUint32(b[batchPartAt:], h.Part)
+	be.PutUint32(b[batchArchiveAt:], h.Archive)
+	be.PutUint64(b[batchCutAt:], h.Cut)
+	be.PutUint64(b[batchPrefixAt:], uint64(h.Prefix))
+	be.PutUint64(b[batchTimeAt:], uint64(h.Time))
+	copy(b[batchPrevAt:], h.Prev[:])
+	return &BatchWriter{b: b}
+}
+
+// Add packs a record and reports whether it did: false says that it does not fit in what
+// is left, and leaves the payload as it was. A key over 65535 bytes never fits.
+func (w *BatchWriter) Add(r Record) bool {
+	if r.Size() > cap(w.b)-len(w.b) || len(r.Key) > math.MaxUint16 {
+		return false
+	}
+	w.b = append(w.b, byte(r.Op), byte(r.Kind))
+	w.b = binary.BigEndian.AppendUint16(w.b, uint16(len(r.Key)))
+	w.b = binary.BigEndian.AppendUint32(w.b, uint32(len(r.Value)))
+	w.b = append(w.b, r.Key...)
+	w.b = append(w.b, r.Value...)
+	w.records++
+	binary.BigEndian.PutUint32(w.b[batchCountAt:], w.records)
+	return true
+}
+
+// Bytes returns the payload so far; it lies in the writer's memory.
+func (w *BatchWriter) Bytes() []byte { return w.b }
+
+// Len returns the length of the payload so far in bytes.
+func (w *BatchWriter) Len() int { return len(w.b) }
+
+// Records returns how many records were added.
+func (w *BatchWriter) Records() int { return int(w.records) }
+
+// ParseBatch reads the payload of one batch tag. The sequence yields the records in
+// order; their keys and values lie in b. It ends after the first error, which is
+// ErrTruncated, ErrDamaged or ErrVersion; an error of the header is the only thing then.
+// A caller must not apply anything before the whole sequence went through.
+func ParseBatch(b []byte) (BatchHeader, iter.Seq2[Record, error]) {
+	h, count, err := parseBatchHeader(b)
+	if err != nil {
+		return BatchHeader{}, func(yield func(Record, error) bool) { yield(Record{}, err) }
+	}
+	return h, func(yield func(Record, error) bool) {
+		rest, n := b[BatchHeaderSize:], uint32(0)
+		for ; len(rest) > 0; n++ {
+			r, err := parseRecord(rest)
+			if err != nil {
+				yield(Record{}, fmt.Errorf("batch of cut %d, part %d, record %d: %w", h.Cut, h.Part, n, err))
+				return
+			}
+			if !yield(r, nil) {
+				return
+			}
+			rest = rest[r.Size():]
+		}
+		if n != count {
+			yield(Record{}, fmt.Errorf("batch of cut %d, part %d: %d records, want %d: %w", h.Cut, h.Part, n, count, ErrDamaged))
+		}
+	}
+}
+
+func parseBatchHeader(b []byte) (h BatchHeader, count uint32, err error) {
+	if len(b) < BatchHeaderSize {
+		return h, 0, fmt.Errorf("batch header: %d of %d bytes: %w", len(b), BatchHeaderSize, ErrTruncated)
+	}
+	be := binary.BigEndian
+	h = BatchHeader{
+		Version: be.Uint16(b),
+		Part:    be.Uint32(b[batchPartAt:]),
+		Archive: be.Uint32(b[batchArchiveAt:]),
+		Cut:     be.Uint64(b[batchCutAt:]),
+		Prefix:  Seq(be.Uint64(b[batchPrefixAt:])),
+		Time:    int64(be.Uint64(b[batchTimeAt:])),
+		Prev:    Hash(b[batchPrevAt:]),
+	}
+	if h.Version != BatchVersion || be.Uint16(b[2:]) != 0 {
+		return h, 0, fmt.Errorf("batch header: version %d: %w", h.Version, ErrVersion)
+	}
+	return h, be.Uint32(b[batchCountAt:]), nil
+}
+
+// parseRecord reads the record at the start of b.
+func parseRecord(b []byte) (Record, error) {
+	if len(b) < RecordHeadSize {
+		return Record{}, fmt.Errorf("%d of %d bytes: %w", len(b), RecordHeadSize, ErrTruncated)
+	}
+	r := Record{Op: Op(b[0]), Kind: RecordKind(b[1])}
+	key, value := uint64(binary.BigEndian.Uint16(b[2:])), uint64(binary.BigEndian.Uint32(b[4:]))
+	b = b[RecordHeadSize:]
+	if key+value > uint64(len(b)) {
+		return Record{}, fmt.Errorf("key of %d and value of %d bytes, %d left: %w", key, value, len(b), ErrTruncated)
+	}
+	if r.Op != OpPut && r.Op != OpDelete || r.Kind < RecInode || r.Kind > RecBad {
+		return Record{}, fmt.Errorf("operation %d, %v: %w", r.Op, r.Kind, ErrVersion)
+	}
+	if r.Op == OpDelete && value != 0 {
+		return Record{}, fmt.Errorf("delete of %v with a value of %d bytes: %w", r.Kind, value, ErrDamaged)
+	}
+	r.Key, r.Value = b[:key:key], b[key:key+value:key+value]
+	return r, nil
+}

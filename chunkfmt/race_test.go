@@ -1,0 +1,5 @@
+//go:build race
+
+package chunkfmt
+
+const raceEnabled = true
