@@ -29,15 +29,15 @@ type Index interface {
 // Collector takes in what is written, the head of the pipe. FromStage makes one
 // of a *stage.Collector; see there for the contract of each method.
 type Collector interface {
-	// NewStream makes the collector's state of one file being written. It
-	// must be comparable, as a pointer is.
-	NewStream() Stream
+	// NewStream makes the collector's state of one file being written, and
+	// notes whose it is for Tail.
+	NewStream(owner any) Stream
 	// Begin gets what writing n bytes (at most WriteMax) at off needs. It may
 	// wait. The slot must be released.
 	Begin(ctx context.Context, s Stream, off int64, n int) (Slot, error)
-	// Finish ends what is unfinished in s. Nothing is expected to follow soon.
-	// It may be called again, and concurrently with anything but a Begin or a
-	// slot of the same goroutine.
+	// Finish ends what is unfinished in s: the file was closed, or is changed
+	// by other means than writes. It never waits, and may be called again. The
+	// caller holds neither a slot nor a lock.
 	Finish(s Stream)
 	// Prepare gets what a cut needs. It may wait. The slot must be released.
 	Prepare(ctx context.Context) (CutSlot, error)
@@ -48,9 +48,11 @@ type Stream any
 
 // Slot is the leave to make one write.
 type Slot interface {
-	// Write takes p in and says which ranges of the file are now where. It
+	// Write takes p in, as long as was asked for at most, at off, which may be
+	// another than was asked for. It appends to out which ranges of the file
+	// are now where: nothing if the session has ended and p was not taken. It
 	// never waits. It is called at most once, under the inode's lock.
-	Write(p []byte) ([]Piece, error)
+	Write(p []byte, off int64, out []Piece) []Piece
 	Release()
 }
 
@@ -58,7 +60,7 @@ type Slot interface {
 type CutSlot interface {
 	// Cut sends m behind everything written so far. It never waits; it is
 	// called at most once, when no write is under way.
-	Cut(m stage.Marker) ([]Tail, error)
+	Cut(m stage.Marker) []Tail
 	Release()
 }
 
@@ -72,7 +74,7 @@ type Piece struct {
 // Tail is an unfinished block that a cut stores provisionally: the frozen epoch
 // takes the bytes at Off from Run, whose offset 0 is Off.
 type Tail struct {
-	Stream   Stream
+	Owner    any // of the stream
 	Off, Len int64
 	Run      Run
 }
@@ -136,6 +138,12 @@ type Config struct {
 	// not after mtime and ctime or older than a day. Otherwise reads do not
 	// change them (noatime).
 	Relatime bool
+	// Full is the error that says that the medium is full: what wraps it is
+	// answered as ENOSPC. nil: none is.
+	Full error
+	// Uid, Gid and Mode are the root directory's when the volume is new; Mode
+	// 0 means 0755.
+	Uid, Gid, Mode uint32
 	// Space asks the medium how much room it has; nil: unknown, zeros.
 	Space func(context.Context) (Space, error)
 }

@@ -1,0 +1,151 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Tree is a live file tree. All methods may be called concurrently. Errors that
+// POSIX names are (or wrap) a unix.Errno; others wrap what the collector, the
+// groups or the index said. A name that is too long is ENAMETOOLONG, an inode
+// number that is not there ENOENT. Once the pipe has failed, changes and Sync
+// are EIO, and so is reading what was never acknowledged; see Failed.
+type Tree struct {
+	cfg     Config
+	table   *table
+	nextIno atomic.Uint64 // the last one given
+	handles atomic.Int64
+	dirty   atomic.Int64 // cost of all epochs not yet in the index
+
+	// epochMu is held for reading by every change, and for writing by the
+	// freeze. It guards cur. It comes before all other locks.
+	epochMu sync.RWMutex
+	cur     *epoch
+
+	// renameMu is held by renames between directories, and so keeps still
+	// who lies below whom. After epochMu, before inode locks.
+	renameMu sync.Mutex
+
+	backlog
+}
+
+// New makes the tree above an index, and removes what a former writer left
+// unlinked but open. The tree has goroutines of its own until Close; they, and
+// everything that they wait for, end when ctx does.
+func New(ctx context.Context, cfg Config) (*Tree, error) {
+	cfg.defaults()
+	t := &Tree{cfg: cfg, table: newTable(cfg.Index, cfg.MaxClean), cur: newEpoch(1)}
+	t.backlog.init()
+	t.nextIno.Store(max(uint64(RootIno), uint64(cfg.Index.NextIno())-1))
+	if cfg.Index.NextIno() == 0 {
+		t.nextIno.Store(uint64(RootIno))
+	}
+	if err := t.makeRoot(); err != nil {
+		return nil, err
+	}
+	if err := t.removeOrphans(); err != nil {
+		return nil, err
+	}
+	t.start(ctx)
+	return t, nil
+}
+
+// makeRoot makes the root directory of a new volume.
+func (t *Tree) makeRoot() error {
+	_, ok, err := t.cfg.Index.Inode(RootIno)
+	if err != nil {
+		return fmt.Errorf("load the root directory: %w", err)
+	}
+	if ok {
+		return nil
+	}
+	mode := t.cfg.Mode & 0o7777
+	if mode == 0 {
+		mode = 0o755
+	}
+	t.epochMu.RLock()
+	defer t.epochMu.RUnlock()
+	i := t.birth(RootIno, Attr{
+		Mode: unix.S_IFDIR | mode, Nlink: 2, Uid: t.cfg.Uid, Gid: t.cfg.Gid, Parent: RootIno,
+	})
+	i.put()
+	return nil
+}
+
+// removeOrphans deletes the inodes that a former writer left without a name.
+func (t *Tree) removeOrphans() error {
+	orphans, err := t.cfg.Index.Orphans()
+	if err != nil {
+		return fmt.Errorf("list unlinked files: %w", err)
+	}
+	t.epochMu.RLock()
+	defer t.epochMu.RUnlock()
+	for _, ino := range orphans {
+		i, err := t.table.get(ino)
+		if errors.Is(err, unix.ENOENT) {
+			continue // its record says so and no more
+		}
+		if err != nil {
+			return fmt.Errorf("remove unlinked file: %w", err)
+		}
+		i.mu.Lock()
+		i.orphaned = true
+		t.delete(i)
+		i.mu.Unlock()
+		i.put()
+	}
+	return nil
+}
+
+// begin enters a change: it waits while too much is dirty, and opens the epoch
+// to be left by end. No lock is held.
+func (t *Tree) begin(ctx context.Context) error {
+	if err := t.admit(ctx); err != nil {
+		return err
+	}
+	t.epochMu.RLock()
+	return nil
+}
+
+func (t *Tree) end() { t.epochMu.RUnlock() }
+
+// now is the time stamp of an operation.
+func (t *Tree) now() Time { return MakeTime(t.cfg.Clock()) }
+
+// checkName checks a name that is to be made, removed or moved.
+func checkName(name string) error {
+	if len(name) > NameMax {
+		return unix.ENAMETOOLONG
+	}
+	if name == "" {
+		return unix.ENOENT
+	}
+	for k := range len(name) {
+		if name[k] == '/' || name[k] == 0 {
+			return unix.EINVAL
+		}
+	}
+	return nil
+}
+
+func dots(name string) bool { return name == "." || name == ".." }
+
+// written maps what the collector answers to a write.
+func (t *Tree) writeError(err error) error {
+	switch {
+	case t.cfg.Full != nil && errors.Is(err, t.cfg.Full):
+		return fmt.Errorf("%w: %w", unix.ENOSPC, err)
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: %w", unix.EINTR, err)
+	}
+	return fmt.Errorf("%w: %w", unix.EIO, err)
+}
+
+func readError(ino Ino, off int64, err error) error {
+	return fmt.Errorf("%w: read inode %d at %d: %w", unix.EIO, ino, off, err)
+}
