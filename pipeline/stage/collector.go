@@ -1,0 +1,223 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"coffer/pipeline"
+)
+
+// BufferSize is the data size of the pipe's buffers, the longest block and the
+// longest write, bytes.
+const BufferSize = 1 << 20
+
+// Headroom is what a buffer needs in front of its data, bytes: room for the
+// tags of all groups that a buffer can hold.
+const Headroom = 64 << 10
+
+// Collector is the head of the pipe: it takes in what is written. Methods are
+// safe for concurrent use.
+//
+// It holds at most three quarters of its share of the pipe's buffers, and no more
+// than the share less two, in streams: the rest is for what is in the pipe. What
+// it holds altogether (streams, the shared buffer, slots) is accounted in held
+// before it is allocated and never exceeds the share, so whoever waits for an
+// allocation waits only for stages behind, which never wait for the head.
+// Whoever waits for held to sink holds no slot himself: it sinks as slots are
+// released, which needs no buffers.
+type Collector struct {
+	cut     *cutter
+	mem     *memory
+	groups  *Groups
+	space   *space
+	waiters *waiters
+
+	started chan struct{} // closed when the pipe runs
+	port    *pipeline.Port
+	share   int
+	limit   int           // of streams with a buffer
+	drained chan struct{} // closed when closed and nothing is held
+
+	// gate makes a cut an instant: whatever sends a buffer or changes a
+	// stream holds it for reading, a cut for writing. All others may be taken
+	// after it.
+	gate   sync.RWMutex
+	closed bool // guarded by gate
+
+	// mu guards what follows. Run.mu may be taken after it.
+	mu      sync.Mutex
+	streams lru
+	held    int           // buffers in streams, slots and shared
+	freed   chan struct{} // closed when held sinks; nil: nobody waits
+	ending  bool          // closed, and drained is to be closed
+	shared  *pipeline.Buffer
+	used    int // bytes of shared
+	blocks  []*Block
+}
+
+// Run is the head module's.
+func (c *Collector) Run(ctx context.Context, p *pipeline.Port) error {
+	c.port, c.share = p, p.Share()
+	c.limit = max(1, min(c.share-2, c.share*3/4))
+	close(c.started)
+	select {
+	case <-c.drained:
+		return nil
+	case <-ctx.Done():
+		c.waiters.fail(fmt.Errorf("pipe has stopped: %w", ErrClosed))
+		return context.Cause(ctx)
+	}
+}
+
+// reserve accounts for k buffers and allocates them. It waits for the pipe.
+func (c *Collector) reserve(ctx context.Context, k int) ([]*pipeline.Buffer, error) {
+	select {
+	case <-c.started:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if c.share < 4 {
+		k = 1
+	}
+	for {
+		c.mu.Lock()
+		if c.held+k <= c.share {
+			c.held += k
+			c.mu.Unlock()
+			return c.alloc(ctx, k)
+		}
+		victim, shared := c.streams.earliest(), c.shared
+		if victim == nil && shared == nil {
+			if c.freed == nil {
+				c.freed = make(chan struct{})
+			}
+			freed := c.freed
+			c.mu.Unlock()
+			select {
+			case <-freed:
+			case <-c.port.Done():
+				return nil, ErrClosed
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+			continue
+		}
+		c.mu.Unlock()
+		if victim != nil {
+			c.evict(victim)
+		} else {
+			c.sendShared()
+		}
+	}
+}
+
+func (c *Collector) alloc(ctx context.Context, k int) ([]*pipeline.Buffer, error) {
+	bufs := make([]*pipeline.Buffer, 0, k)
+	for range k {
+		b, err := c.port.AllocBuf(ctx)
+		if err != nil {
+			for _, b := range bufs {
+				c.port.FreeBuf(b)
+			}
+			c.unhold(k)
+			return nil, fmt.Errorf("waiting for the pipe: %w", err)
+		}
+		bufs = append(bufs, b)
+	}
+	return bufs, nil
+}
+
+// unhold takes k buffers off the account.
+func (c *Collector) unhold(k int) {
+	c.mu.Lock()
+	c.unholdLocked(k)
+	c.mu.Unlock()
+}
+
+func (c *Collector) unholdLocked(k int) {
+	c.held -= k
+	if c.freed != nil {
+		close(c.freed)
+		c.freed = nil
+	}
+	if c.ending && c.held == 0 {
+		c.ending = false
+		close(c.drained)
+	}
+}
+
+// free gives a held buffer back.
+func (c *Collector) free(b *pipeline.Buffer) {
+	c.port.FreeBuf(b)
+	c.unhold(1)
+}
+
+// send passes a held buffer on. The caller holds gate.
+func (c *Collector) send(b *pipeline.Buffer, used int, blocks []*Block) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sendLocked(b, used, blocks)
+}
+
+func (c *Collector) sendLocked(b *pipeline.Buffer, used int, blocks []*Block) {
+	b.Length, b.Payload = used, &load{blocks}
+	c.port.SendBuf(b)
+	c.unholdLocked(1)
+}
+
+// touch notes that s was written, and holds a buffer or not.
+func (c *Collector) touch(s *Stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.buf != nil {
+		c.streams.touch(s)
+	} else {
+		c.streams.remove(s)
+	}
+}
+
+// evict ends the unfinished block of s, for its buffer.
+func (c *Collector) evict(s *Stream) {
+	c.gate.RLock()
+	defer c.gate.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.endBlock(s)
+}
+
+// trim evicts the streams written least recently, until the limit is kept.
+func (c *Collector) trim() {
+	for {
+		c.mu.Lock()
+		var victim *Stream
+		if c.streams.n > c.limit {
+			victim = c.streams.earliest()
+		}
+		c.mu.Unlock()
+		if victim == nil {
+			return
+		}
+		c.evict(victim)
+	}
+}
+
+// Finish ends the run of s: its file was closed, or is changed otherwise. The
+// next write begins a new run. It never waits.
+func (c *Collector) Finish(s *Stream) {
+	c.gate.RLock()
+	defer c.gate.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.endRun(s)
+}
+
+func (c *Collector) endRun(s *Stream) {
+	c.endBlock(s)
+	s.run = nil
+}
+
+// newBlock makes a block of the bytes of buf's data from at to end.
+func (c *Collector) newBlock(data []byte, at, end int) *Block {
+	return &Block{n: end - at, mem: c.mem, groups: c.groups, at: at, plain: data[at:end:end]}
+}

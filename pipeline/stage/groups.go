@@ -1,0 +1,145 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"coffer/chunkfmt"
+)
+
+// Records is what the index knows of groups.
+type Records interface {
+	// Group gives the record of group seq and a hint where it lies, which may
+	// be zero or wrong; false if there is none.
+	Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location, bool, error)
+}
+
+// Locator finds groups on the medium, without hints.
+type Locator interface {
+	Lookup(ctx context.Context, seq chunkfmt.Seq) (chunkfmt.Location, error)
+}
+
+// Reader reads named objects of a medium.
+type Reader interface {
+	ReadAt(ctx context.Context, name string, p []byte, off int64) (int, error)
+}
+
+// GroupsConfig configures NewGroups. All fields but CacheBytes are needed.
+type GroupsConfig struct {
+	Keys    *chunkfmt.VolumeKeys
+	Flight  *Flight
+	Records Records
+	Locator Locator
+	Medium  Reader
+	// Sealer gives the sealer of the session of that ordinal. Called at each
+	// group that is opened, concurrently.
+	Sealer func(ordinal uint32) (*chunkfmt.Sealer, error)
+	// CacheBytes limits the plaintext of groups that is kept; 0: 64 MiB.
+	CacheBytes int64
+}
+
+// Groups reads whole groups of a volume, wherever they are, checks them and
+// keeps the last read ones. Methods are safe for concurrent use.
+type Groups struct {
+	cfg   GroupsConfig
+	cache *cache
+
+	slots chan struct{} // one for each prefetch under way
+	stop  context.CancelFunc
+	life  context.Context // of prefetches
+	wg    sync.WaitGroup
+	mu    sync.Mutex // guards done against wg.Add; nothing is locked after it
+	done  bool
+}
+
+// prefetches is how many groups may be prefetched at the same time.
+const prefetches = 4
+
+// NewGroups makes a reader of groups. ctx ends its prefetches, as Close does.
+func NewGroups(ctx context.Context, cfg GroupsConfig) *Groups {
+	if cfg.CacheBytes == 0 {
+		cfg.CacheBytes = 64 << 20
+	}
+	g := &Groups{cfg: cfg, cache: newCache(cfg.CacheBytes), slots: make(chan struct{}, prefetches)}
+	g.life, g.stop = context.WithCancel(ctx)
+	return g
+}
+
+// Group is the record of group seq, in flight or in the index, which makes
+// Groups the source of package dedup.
+func (g *Groups) Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location, bool, error) {
+	if e := g.cfg.Flight.entry(seq); e != nil {
+		rec := e.record()
+		l, _ := g.cfg.Flight.Location(seq)
+		return rec, l, true, nil
+	}
+	return g.cfg.Records.Group(seq)
+}
+
+// ReadAt fills p with the plaintext of group seq from byte off on. Each group
+// is read, authenticated and checked against the fingerprints of all its blocks
+// once, also if many ask for it at the same time. Damage wraps ErrDamaged, a
+// read beyond the group ErrRange, bytes lost with their pipe ErrClosed.
+func (g *Groups) ReadAt(ctx context.Context, seq chunkfmt.Seq, p []byte, off uint32) error {
+	if e := g.cfg.Flight.entry(seq); e != nil {
+		if ok, err := e.readPlain(p, off); ok {
+			return err
+		}
+	}
+	data, err := g.cache.get(ctx, seq, func() ([]byte, error) { return g.load(ctx, seq) })
+	if err != nil {
+		return err
+	}
+	if uint64(off)+uint64(len(p)) > uint64(len(data)) {
+		return fmt.Errorf("group %v of %d bytes, read %d at %d: %w", seq, len(data), len(p), off, ErrRange)
+	}
+	copy(p, data[off:])
+	return nil
+}
+
+// Prefetch reads groups into the cache in the background, as far as there is
+// capacity for it now; others it leaves out.
+func (g *Groups) Prefetch(seqs ...chunkfmt.Seq) {
+	for _, seq := range seqs {
+		if g.cache.has(seq) {
+			continue
+		}
+		if e := g.cfg.Flight.entry(seq); e != nil {
+			continue // in memory, or in the page cache
+		}
+		select {
+		case g.slots <- struct{}{}:
+		default:
+			return
+		}
+		if !g.prefetch(seq) {
+			return
+		}
+	}
+}
+
+func (g *Groups) prefetch(seq chunkfmt.Seq) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.done {
+		<-g.slots
+		return false
+	}
+	g.wg.Go(func() {
+		defer func() { <-g.slots }()
+		// Whoever needs the group will get the error.
+		_ = g.ReadAt(g.life, seq, nil, 0)
+	})
+	return true
+}
+
+// Close ends prefetches and waits for them. Reads go on to work.
+func (g *Groups) Close() error {
+	g.mu.Lock()
+	g.done = true
+	g.mu.Unlock()
+	g.stop()
+	g.wg.Wait()
+	return nil
+}

@@ -1,0 +1,110 @@
+package stage
+
+import "sync"
+
+// waiter is a marker on its way.
+type waiter struct {
+	Marker
+	told bool // guarded by waiters.mu
+	late bool // the session had ended before
+}
+
+// waiters are all markers that were not acknowledged, in order: when the medium
+// is full or the pipe fails, also those are told that have not come far. Each
+// is told once, with no lock held.
+type waiters struct {
+	mu    sync.Mutex // guards what follows; nothing is locked after it
+	list  []*waiter
+	stall error // why no acknowledgement will come soon
+	fatal error // why none will come at all
+}
+
+// add takes w in. Called in the order of the markers.
+func (ws *waiters) add(w *waiter) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.list = append(ws.list, w)
+}
+
+// check tells w if there is nothing to wait for.
+func (ws *waiters) check(w *waiter) {
+	ws.mu.Lock()
+	err := ws.fatal
+	if err == nil && w.late {
+		err = ErrClosed
+	}
+	if err == nil {
+		err = ws.stall
+	}
+	tell := err != nil && w.tell()
+	ws.mu.Unlock()
+	if tell {
+		w.call(err)
+	}
+}
+
+// ack tells all waiters up to and including w. Called by one goroutine.
+func (ws *waiters) ack(w *waiter) {
+	ws.mu.Lock()
+	n := 0
+	for n < len(ws.list) && ws.list[n] != w {
+		n++
+	}
+	n = min(n+1, len(ws.list))
+	told := tellAll(ws.list[:n])
+	ws.list = append([]*waiter(nil), ws.list[n:]...)
+	ws.mu.Unlock()
+	callAll(told, nil)
+}
+
+// stalled tells all waiters, present and to come, that they would wait long;
+// nil ends that.
+func (ws *waiters) stalled(err error) {
+	ws.mu.Lock()
+	ws.stall = err
+	var told []*waiter
+	if err != nil {
+		told = tellAll(ws.list)
+	}
+	ws.mu.Unlock()
+	callAll(told, err)
+}
+
+// fail tells all waiters, present and to come, that they wait in vain.
+func (ws *waiters) fail(err error) {
+	ws.mu.Lock()
+	if ws.fatal == nil {
+		ws.fatal = err
+	}
+	err = ws.fatal
+	told := tellAll(ws.list)
+	ws.list = nil
+	ws.mu.Unlock()
+	callAll(told, err)
+}
+
+// tell says whether w is still to be told, and that it is now.
+func (w *waiter) tell() bool {
+	was := w.told
+	w.told = true
+	return !was && w.Acked != nil
+}
+
+func (w *waiter) call(err error) { w.Acked(err) }
+
+// tellAll gives those of list that are still to be told.
+func tellAll(list []*waiter) []*waiter {
+	var told []*waiter
+	for _, w := range list {
+		if w.tell() {
+			told = append(told, w)
+		}
+	}
+	return told
+}
+
+func callAll(list []*waiter, err error) {
+	for _, w := range list {
+		w.call(err)
+	}
+}

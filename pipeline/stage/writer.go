@@ -1,0 +1,158 @@
+package stage
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"coffer/chunkfmt"
+	"coffer/media"
+	"coffer/pipeline"
+)
+
+// Writer is one writing session: the stages of its pipe and what they share.
+//
+//	w, err := stage.NewWriter(cfg)
+//	pipe, err := pipeline.Start(ctx, w.Spec(name))
+//	… write through w.Collector(), end with a marker of MarkEnd …
+//	err = pipe.Wait()
+//	w.Detach()
+//	pipe.Close()
+type Writer struct {
+	cfg       Config
+	mem       *memory
+	space     *space
+	waiters   *waiters
+	collector *Collector
+	store     *store
+	stats     stats
+
+	mu    sync.Mutex   // guards what follows; nothing is locked after it
+	acked chunkfmt.Seq // the last acknowledged, also between batches
+	head  Head         // of the last acknowledged marker
+}
+
+// stats are counted by several stages, bytes.
+type stats struct {
+	duplicate  atomic.Int64 // plaintext that was known
+	dataStored atomic.Int64 // data tags with all that is theirs
+}
+
+func (s *stats) stored() uint64 { return uint64(s.dataStored.Load()) }
+
+// NewWriter checks cfg and makes the stages. Nothing is written before the
+// pipe of Spec is started.
+func NewWriter(cfg Config) (*Writer, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	cut, err := newCutter(cfg.Keys.Cut[:])
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{cfg: cfg, mem: &memory{}, waiters: &waiters{}, acked: cfg.Prev.Seq, head: cfg.Prev}
+	w.space = &space{reserve: cfg.Reserve, clock: cfg.Clock}
+	w.space.medium, _ = cfg.Medium.(media.Spacer)
+	w.collector = &Collector{
+		cut: cut, mem: w.mem, groups: cfg.Groups, space: w.space, waiters: w.waiters,
+		started: make(chan struct{}), drained: make(chan struct{}),
+	}
+	w.store = newStore(w)
+	return w, nil
+}
+
+// Spec describes the session's pipe, to be started once.
+func (w *Writer) Spec(name string) pipeline.Spec {
+	p := w.cfg.Instances
+	always := func(m pipeline.Module) func(int) (pipeline.Module, error) {
+		return func(int) (pipeline.Module, error) { return m, nil }
+	}
+	return pipeline.Spec{
+		Name: name, Buffers: w.cfg.Buffers, Size: BufferSize, Headroom: Headroom,
+		Stages: []pipeline.StageSpec{
+			{Name: "collect", Allocates: true, New: always(w.collector)},
+			{Name: "fingerprint", Instances: p, Ordered: true, New: always(&fingerprint{w.cfg.Keys})},
+			{Name: "pack", Allocates: true, New: always(newPack(w))},
+			{Name: "compress", Instances: p, Allocates: true, Ordered: true,
+				New: func(int) (pipeline.Module, error) { return &compress{w: w}, nil }},
+			{Name: "seal", Instances: p, Ordered: true, New: always(&seal{w.cfg.Sealer})},
+			{Name: "store", New: always(w.store)},
+		},
+	}
+}
+
+// Collector is the head of the session's pipe. It works as soon as the pipe
+// runs, and waits until then.
+func (w *Writer) Collector() *Collector { return w.collector }
+
+// Head is the place in the log up to which the last acknowledged marker
+// reaches: where the next session is to go on.
+func (w *Writer) Head() Head {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.head
+}
+
+// Acked is the last acknowledged sequence number, which may lie behind Head.
+func (w *Writer) Acked() chunkfmt.Seq {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.acked
+}
+
+// Pending is how many bytes of plaintext were accepted and are not on the
+// medium yet.
+func (w *Writer) Pending() int64 { return w.space.pending.Load() }
+
+// Duplicate is how many bytes of plaintext were left out as known.
+func (w *Writer) Duplicate() int64 { return w.stats.duplicate.Load() }
+
+// Kick makes a store that waits for space try again, after space was freed.
+func (w *Writer) Kick() {
+	select {
+	case w.store.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Detach takes the session off its pipe's memory. It is to be called when Wait
+// of the pipe has returned and before its Close. Afterwards, bytes that were
+// not stored answer ErrClosed, writes take nothing in, and groups that were not
+// acknowledged are known no more: not in Flight, not in the dedup table.
+func (w *Writer) Detach() error {
+	c := w.collector
+	c.gate.Lock()
+	c.closed = true
+	c.gate.Unlock()
+	w.mem.close()
+	w.waiters.fail(fmt.Errorf("pipe has ended: %w", ErrClosed))
+	var errs []error
+	for _, seq := range w.cfg.Flight.void(w.Acked()) {
+		if w.cfg.Dedup != nil {
+			errs = append(errs, w.cfg.Dedup.Drop(seq))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// restart is the first sequence number that is not acknowledged, after acked.
+func (w *Writer) restart(acked chunkfmt.Seq) chunkfmt.Seq {
+	if acked.Ordinal() != w.cfg.Ordinal {
+		return chunkfmt.MakeSeq(w.cfg.Ordinal, 1)
+	}
+	return acked + 1
+}
+
+// ack notes that all up to seq is stable, and mark with it, if there is one.
+func (w *Writer) ack(seq chunkfmt.Seq, mark *waiter, head Head) {
+	w.mu.Lock()
+	w.acked = max(w.acked, seq)
+	if mark != nil {
+		w.head = head
+	}
+	w.mu.Unlock()
+	if mark != nil {
+		w.waiters.ack(mark)
+	}
+}
