@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"coffer/media"
@@ -9,8 +10,8 @@ import (
 
 // Durability tests what must outlive a loss of power, and is called apart from
 // Run because not every test can cut it. Cut is called once: it cuts the power
-// under m and returns the medium as it is found afterwards. The medium given is
-// empty, and is closed by cut.
+// under m, closes it, and returns the medium as it is found afterwards, which
+// the caller of Durability closes. The medium given is empty.
 func Durability(t *testing.T, m media.Medium, cut func(t *testing.T) media.Medium) {
 	stable := pattern(1, 50_000)
 	more := pattern(2, 50_000)
@@ -20,7 +21,8 @@ func Durability(t *testing.T, m media.Medium, cut func(t *testing.T) media.Mediu
 		t.Fatalf("sync: %v", err)
 	}
 	mustAppend(t, a, more)
-	mustAppend(t, create(t, m, "v/unsynced"), stable)
+	unsynced := create(t, m, "v/unsynced")
+	mustAppend(t, unsynced, stable)
 	mustPut(t, m, "v/other/put", stable)
 	mustPut(t, m, "v/replaced", more)
 	mustPut(t, m, "v/replaced", stable)
@@ -37,6 +39,10 @@ func Durability(t *testing.T, m media.Medium, cut func(t *testing.T) media.Mediu
 		if err := s.Sync(t.Context(), "v/by/name"); err != nil {
 			t.Fatalf("sync by name: %v", err)
 		}
+	}
+	// A file system that has files open cannot be mounted anew.
+	if err := errors.Join(a.Close(), unsynced.Close()); err != nil {
+		t.Fatalf("close: %v", err)
 	}
 	after := cut(t)
 	wantPrefix(t, after, "v/new/synced", stable)

@@ -111,7 +111,7 @@ func TestPassphrase(t *testing.T) {
 	}
 	wantOpen(t, m, master, alice)
 	wantRefused(t, m, keyring.ErrWrongKey, right)
-	for _, work := range []int{0, -1, 23, 64} {
+	for _, work := range []int{-1, 23, 64} {
 		if _, err := keyring.PassphraseRecipient("x", work); !errors.Is(err, keyring.ErrRecipient) {
 			t.Errorf("work factor %d: %v, want ErrRecipient", work, err)
 		}

@@ -51,8 +51,11 @@ func ParseRecipient(text string) (Recipient, error) {
 
 // PassphraseRecipient seals to a passphrase, which must then be the only
 // recipient. Work is the base-2 logarithm of the scrypt work factor, 1 to 22;
-// tests use a low one.
+// 0 means DefaultWork; tests use a low one.
 func PassphraseRecipient(passphrase string, work int) (Recipient, error) {
+	if work == 0 {
+		work = DefaultWork
+	}
 	if work < 1 || work > maxWork {
 		return Recipient{}, fmt.Errorf("%w: work factor %d, want 1 to %d", ErrRecipient, work, maxWork)
 	}
