@@ -1,0 +1,143 @@
+package fusefs
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"coffer/fusefs/tree"
+)
+
+// fsType is how the mount table calls the file system, behind "fuse.".
+const fsType = "coffer"
+
+// Options of a mount. The zero value is a good one.
+type Options struct {
+	// Source is the first column of the mount table and of df: the store, the volume.
+	Source string
+	// AllowOther lets other users in; always so for root. For others /etc/fuse.conf must say user_allow_other.
+	AllowOther bool
+	// MaxInflight bounds the memory of requests under way, in bytes; 0: 128 MiB. A write may hold 1 MiB.
+	MaxInflight int
+	// ReadaheadKiB is how far the kernel reads ahead of a sequential reader, set where root mounts; 0: 4096.
+	ReadaheadKiB int
+	// Log is told of I/O errors, and what go-fuse has to say; nil: slog.Default.
+	Log *slog.Logger
+	// Debug logs every request.
+	Debug bool
+}
+
+const (
+	maxWrite           = 1 << 20
+	maxBackground      = 64
+	defaultMaxInflight = 128 << 20
+	defaultReadahead   = 4096
+)
+
+// capabilities asked of the kernel beyond go-fuse's defaults. Not ASYNC_DIO: one O_DIRECT write then arrives
+// as several at a time, unordered. Not WRITEBACK_CACHE: the kernel would own size and times.
+const capabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | // set-id bits are the tree's, so the kernel needs not ask
+	fuse.CAP_ATOMIC_O_TRUNC | // one request less
+	fuse.CAP_DIRECT_IO_ALLOW_MMAP |
+	fuse.CAP_READDIRPLUS_AUTO |
+	fuse.CAP_DONT_MASK | // the umask doesn't apply below a default ACL
+	fuse.CAP_SETXATTR_EXT // tells when an ACL takes the set-group-id bit away
+
+// Server is a mount and what serves it.
+type Server struct {
+	dir  string
+	fuse *fuse.Server
+	done chan struct{}
+}
+
+// Mount mounts the tree on the directory dir, which must exist, be empty and not be mounted on; else the error
+// wraps ErrNotDirectory, ErrNotEmpty, ErrMounted, ErrStale or ErrNoFuse. A dead mount of this program's
+// is detached first. When Mount returns, the mount can be used.
+//
+// Requests that wait are called off with EIO when ctx ends; the mount itself stays until Unmount or Detach.
+func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, error) {
+	dir, err := resolve(dir)
+	if err != nil {
+		return nil, fmt.Errorf("mount: %w: %w", ErrNotDirectory, err)
+	}
+	if err := checkDevice(); err != nil {
+		return nil, fmt.Errorf("mount on %s: %w", dir, err)
+	}
+	if err := detachStale(dir, "fuse."+fsType); err != nil {
+		return nil, fmt.Errorf("mount on %s: %w", dir, err)
+	}
+	if err := checkMountPoint(dir); err != nil {
+		return nil, err
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+
+	s := &Server{dir: dir, done: make(chan struct{})}
+	fs := &filesystem{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		tree:          t,
+		ctx:           ctx,
+		log:           o.Log,
+		cache:         newCache(s.dropPages),
+	}
+	s.fuse, err = fuse.NewServer(fs, dir, mountOptions(&o))
+	if err != nil {
+		return nil, fmt.Errorf("mount on %s: %w", dir, err)
+	}
+	go s.serve(fs.cache)
+	if err := s.fuse.WaitMount(); err != nil {
+		return nil, fmt.Errorf("mount on %s: %w", dir, firstOf(err, s.Detach()))
+	}
+	kib := o.ReadaheadKiB
+	if kib == 0 {
+		kib = defaultReadahead
+	}
+	if err := setReadahead(dir, kib); err != nil && os.Geteuid() == 0 {
+		o.Log.Warn("reads will be slower than they could be: no readahead", "mount", dir, "err", err)
+	}
+	return s, nil
+}
+
+func mountOptions(o *Options) *fuse.MountOptions {
+	root := os.Geteuid() == 0
+	m := &fuse.MountOptions{
+		Name:                     fsType,
+		FsName:                   o.Source,
+		AllowOther:               o.AllowOther || root,
+		DirectMountStrict:        root,
+		Options:                  []string{"default_permissions"},
+		MaxWrite:                 maxWrite,
+		MaxBackground:            maxBackground,
+		MaxInflightRequestBytes:  o.MaxInflight,
+		ExplicitDataCacheControl: true,
+		DisableSplice:            true, // 1 MiB never fits the pipe
+		EnableAcl:                true,
+		EnableSymlinkCaching:     true,
+		ExtraCapabilities:        capabilities,
+		Logger:                   slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+		Debug:                    o.Debug,
+	}
+	if m.FsName == "" {
+		m.FsName = fsType
+	}
+	if m.MaxInflightRequestBytes == 0 {
+		m.MaxInflightRequestBytes = defaultMaxInflight
+	}
+	if root {
+		m.Options = append(m.Options, "dev", "suid")
+	}
+	return m
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

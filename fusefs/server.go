@@ -1,0 +1,50 @@
+package fusefs
+
+import (
+	"context"
+
+	"coffer/fusefs/tree"
+)
+
+// serve answers requests until the mount is gone, and with it the last user.
+func (s *Server) serve(c *cache) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		c.run(stop)
+	}()
+	s.fuse.Serve()
+	close(stop)
+	<-stopped
+	close(s.done)
+}
+
+// Dir is where the tree is mounted: absolute, without symbolic links.
+func (s *Server) Dir() string { return s.dir }
+
+// Wait returns when the mount is gone, whoever took it away.
+func (s *Server) Wait() { <-s.done }
+
+// Done is closed when the mount is gone.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+func (s *Server) waitFor(ctx context.Context) error {
+	select {
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// EntryChanged has the kernel forget what it knows of a name in a directory. Whoever changes the tree past the
+// mount calls it, after the change and never from a handler or under a lock of the tree's.
+func (s *Server) EntryChanged(parent tree.Ino, name string) {
+	// That the kernel doesn't know the directory, or is gone, is as good.
+	s.fuse.EntryNotify(uint64(parent), name)
+}
+
+// InodeChanged has the kernel forget attributes, ACLs and content of an inode; see EntryChanged.
+func (s *Server) InodeChanged(ino tree.Ino) { s.fuse.InodeNotify(uint64(ino), 0, 0) }
+
+func (s *Server) dropPages(ino uint64, off, length int64) { s.fuse.InodeNotify(ino, off, length) }
