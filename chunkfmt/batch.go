@@ -43,59 +43,6 @@ const (
 	batchPrevAt    = 40
 )
 
-// Op says what a record does to its key.
-type Op uint8
-
-// The operations.
-const (
-	OpPut    Op = 1
-	OpDelete Op = 2
-)
-
-// RecordKind says which table a record belongs to.
-type RecordKind uint8
-
-// The kinds of record. The index derives the tables of cookies and parents from RecDirent.
-const (
-	RecInode   RecordKind = 1 // InodeKey: Inode
-	RecDirent  RecordKind = 2 // DirentKey: Dirent
-	RecXattr   RecordKind = 3 // XattrKey: the value itself
-	RecExtent  RecordKind = 4 // ExtentKey: Extent, a delta
-	RecOrphan  RecordKind = 5 // OrphanKey: nothing
-	RecGroup   RecordKind = 6 // GroupKey: GroupRecord
-	RecArchive RecordKind = 7 // ArchiveKey: ArchiveRecord
-	RecMeta    RecordKind = 8 // MetaKey: the value itself
-	RecBad     RecordKind = 9 // BadKey: why
-)
-
-// String returns the table's name.
-func (k RecordKind) String() string {
-	names := [...]string{"", "inode", "dirent", "xattr", "extent", "orphan", "group", "archive", "meta", "bad"}
-	if k > 0 && int(k) < len(names) {
-		return names[k]
-	}
-	return fmt.Sprintf("record kind %d", uint8(k))
-}
-
-// Record is one put or delete of a batch.
-//
-//	 0    1      2        4          8
-//	+----+------+--------+----------+----- … -+------- … -+
-//	| op | kind | keylen | valuelen | key     | value     |
-//	+----+------+--------+----------+----- … -+------- … -+
-type Record struct {
-	Op    Op
-	Kind  RecordKind
-	Key   []byte
-	Value []byte // empty for OpDelete
-}
-
-// RecordHeadSize is the length in bytes of a record without its key and value.
-const RecordHeadSize = 8
-
-// Size returns the packed length of the record in bytes.
-func (r *Record) Size() int { return RecordHeadSize + len(r.Key) + len(r.Value) }
-
 // BatchWriter packs records into the payload of one batch tag. One goroutine at a time.
 type BatchWriter struct {
 	b       []byte
@@ -196,25 +143,4 @@ func parseBatchHeader(b []byte) (h BatchHeader, count uint32, err error) {
 		return h, 0, fmt.Errorf("batch header: version %d: %w", h.Version, ErrVersion)
 	}
 	return h, be.Uint32(b[batchCountAt:]), nil
-}
-
-// parseRecord reads the record at the start of b.
-func parseRecord(b []byte) (Record, error) {
-	if len(b) < RecordHeadSize {
-		return Record{}, fmt.Errorf("%d of %d bytes: %w", len(b), RecordHeadSize, ErrTruncated)
-	}
-	r := Record{Op: Op(b[0]), Kind: RecordKind(b[1])}
-	key, value := uint64(binary.BigEndian.Uint16(b[2:])), uint64(binary.BigEndian.Uint32(b[4:]))
-	b = b[RecordHeadSize:]
-	if key+value > uint64(len(b)) {
-		return Record{}, fmt.Errorf("key of %d and value of %d bytes, %d left: %w", key, value, len(b), ErrTruncated)
-	}
-	if r.Op != OpPut && r.Op != OpDelete || r.Kind < RecInode || r.Kind > RecBad {
-		return Record{}, fmt.Errorf("operation %d, %v: %w", r.Op, r.Kind, ErrVersion)
-	}
-	if r.Op == OpDelete && value != 0 {
-		return Record{}, fmt.Errorf("delete of %v with a value of %d bytes: %w", r.Kind, value, ErrDamaged)
-	}
-	r.Key, r.Value = b[:key:key], b[key:key+value:key+value]
-	return r, nil
 }

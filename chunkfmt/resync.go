@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 )
 
@@ -163,6 +162,7 @@ func (s *Scanner) lost(origin int64, framed bool) {
 		s.frame, s.guessed = origin, !framed
 	}
 	s.header, s.origin = ChunkHeader{Layout: layout}, origin
+	s.headErr = fmt.Errorf("chunk header in front of byte %d: lost: %w", origin+ChunkHeaderSize, ErrDamaged)
 }
 
 // endsFinished reports whether the stream ends in the trailer of the chunk being read.
@@ -176,28 +176,4 @@ func (s *Scanner) endsFinished() (bool, error) {
 	}
 	trailer, err := parseFooterTrailer(b[:])
 	return err == nil && trailer.total == s.size-s.frame, nil
-}
-
-// CheckPayload compares the CRC in the entry's tag with the options and sealed bytes on
-// the medium. It needs no key, reads in small pieces, and fails with ErrDamaged.
-func (s *Scanner) CheckPayload(e Entry) error {
-	stored := io.NewSectionReader(s.r, e.At+TagSize, int64(e.Tag.StoredLen()))
-	var sum crcWriter
-	n, err := io.Copy(&sum, stored)
-	if err != nil {
-		return fmt.Errorf("tag %v: %w", e.Tag.Seq, err)
-	}
-	if n != int64(e.Tag.StoredLen()) || uint32(sum) != e.Tag.CRC {
-		return fmt.Errorf("tag %v: %d bytes after it with CRC %08x, want %d with %08x: %w",
-			e.Tag.Seq, n, uint32(sum), e.Tag.StoredLen(), e.Tag.CRC, ErrDamaged)
-	}
-	return nil
-}
-
-// crcWriter is the CRC32C of what was written to it.
-type crcWriter uint32
-
-func (c *crcWriter) Write(p []byte) (int, error) {
-	*c = crcWriter(crc32.Update(uint32(*c), castagnoli, p))
-	return len(p), nil
 }

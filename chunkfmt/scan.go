@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/zeebo/blake3"
 )
 
 // Entry is one tag that a [Scanner] found.
@@ -28,7 +26,7 @@ type Scanner struct {
 	frame   int64       // start of the framed chunk or tape: what a footer counts from
 	guessed bool        // frame was inferred from a tag; a footer or transfer may correct it
 	header  ChunkHeader // in force; zero when damaged
-	headErr error       // why the first header is not there
+	headErr error       // why there is no header in force
 	started bool
 	done    error // what every further Next returns
 }
@@ -38,8 +36,8 @@ type Scanner struct {
 func NewScanner(r io.ReaderAt, size int64) *Scanner { return &Scanner{r: r, size: size} }
 
 // Header returns the chunk header in force: the first one before the first Next, then
-// that of the last entry's chunk. It fails when the first one is not whole; scanning
-// goes on all the same.
+// that of the last entry's chunk. It fails when that one is not whole; scanning goes on
+// all the same.
 func (s *Scanner) Header() (ChunkHeader, error) {
 	s.start()
 	return s.header, s.headErr
@@ -140,7 +138,7 @@ func (s *Scanner) readHeader() error {
 	if h.Layout != LayoutTaped { // else what is left of a transfer whose tag was damaged
 		s.frame, s.guessed = s.pos, false
 	}
-	s.header, s.origin = h, s.pos
+	s.header, s.headErr, s.origin = h, nil, s.pos
 	s.advance(ChunkHeaderSize)
 	return nil
 }
@@ -210,62 +208,6 @@ func (s *Scanner) takeTransfer(t *Tag, options []byte, end int64) error {
 	if err != nil {
 		return err
 	}
-	s.header, s.origin = h, end-ChunkHeaderSize
-	return nil
-}
-
-// readFooter takes in the footer at pos. One that is all there but wrong is damage of
-// known extent; one that is cut short is the torn end.
-func (s *Scanner) readFooter() error {
-	var b [footerHeadSize]byte
-	n := min(footerHeadSize, s.size-s.pos)
-	if err := readFull(s.r, b[:n], s.pos); err != nil {
-		return err
-	}
-	head, err := parseFooterHead(b[:n])
-	if err != nil {
-		return err
-	}
-	s.settle(uint64(head.body))
-	if head.body != s.pos-s.frame {
-		return fmt.Errorf("chunk footer at %d says it is at %d: %w", s.pos-s.frame, head.body, ErrDamaged)
-	}
-	end := s.pos + head.size()
-	if end > s.size {
-		return io.EOF
-	}
-	if err := s.checkFooter(head, end); err != nil {
-		if !isFormat(err) || errors.Is(err, ErrVersion) {
-			return err
-		}
-		damage := &DamageError{From: s.pos, To: end, Cause: err}
-		s.pos = end
-		return damage
-	}
-	s.advance(head.size())
-	return nil
-}
-
-// checkFooter checks the trailer that ends at end and the hash that it holds.
-func (s *Scanner) checkFooter(head footerHead, end int64) error {
-	var b [footerTrailerSize]byte
-	if err := readFull(s.r, b[:], end-footerTrailerSize); err != nil {
-		return err
-	}
-	trailer, err := parseFooterTrailer(b[:])
-	if err != nil {
-		return err
-	}
-	if trailer.count != head.count || trailer.total != head.body+head.size() {
-		return fmt.Errorf("chunk footer: head and trailer contradict each other: %w", ErrDamaged)
-	}
-	h := blake3.New()
-	dir := io.NewSectionReader(s.r, s.pos, head.size()-footerTrailerSize)
-	if _, err := io.Copy(h, dir); err != nil {
-		return fmt.Errorf("chunk footer: %w", err)
-	}
-	if [32]byte(h.Sum(nil)) != trailer.sum {
-		return fmt.Errorf("chunk footer: hash of its directory does not match: %w", ErrDamaged)
-	}
+	s.header, s.headErr, s.origin = h, nil, end-ChunkHeaderSize
 	return nil
 }

@@ -179,6 +179,44 @@ func checkSurvivors(rt *rapid.T, clean []Entry, got scanned, want []Tag, from, t
 	}
 }
 
+func TestScannerOfLostHeaders(t *testing.T) {
+	for _, layout := range []Layout{LayoutFramed, LayoutTape, LayoutHeaders} {
+		b, want := stream(t, layout, 2, 3, 2)
+		entries := scan(b).entries
+		// The second chunk's header is everything between the last byte of the tags before
+		// and its first tag, be it header, transfer or footer and header.
+		before, first := entries[1], entries[2]
+		for i := before.At + int64(TagSize+before.Tag.StoredLen()); i < first.At; i++ {
+			b[i] ^= 0xff
+		}
+		s := NewScanner(bytes.NewReader(b), int64(len(b)))
+		if _, err := s.Header(); err != nil {
+			t.Fatal(err)
+		}
+		var got []Tag
+		for range len(want) + 1 {
+			e, err := s.Next()
+			if err != nil {
+				if !errors.Is(err, ErrDamaged) || len(got) != 2 {
+					t.Fatalf("%v after %d tags: %v", layout, len(got), err)
+				}
+				continue
+			}
+			lost := len(got) >= 2 && len(got) < 5
+			if _, err := s.Header(); (err != nil) != lost || (e.Chunk == 0) != lost {
+				t.Errorf("%v: tag %d in %v, header %v", layout, len(got), e.Chunk, err)
+			}
+			got = append(got, e.Tag)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%v: %s", layout, diff)
+		}
+		if _, err := s.Next(); err != io.EOF {
+			t.Errorf("%v: %v at the end", layout, err)
+		}
+	}
+}
+
 func TestScannerReportsEveryFlipOutsidePayloads(t *testing.T) {
 	c := framed(t, 1, 3)
 	for bit := range 8 * len(c.bytes) {

@@ -3,6 +3,7 @@ package chunkfmt
 import (
 	"bytes"
 	"errors"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -176,6 +177,29 @@ func TestSealingDoesNotAllocate(t *testing.T) {
 	if n > 0 && !raceEnabled {
 		t.Errorf("%v allocations a call", n)
 	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	s, keys := sampleSealer(t), sampleKeys()
+	want := keys.Sum([]byte("block"))
+	var wg sync.WaitGroup
+	for worker := range uint64(4) {
+		wg.Go(func() {
+			for n := range uint64(50) {
+				tag := Tag{Kind: KindData, Seq: MakeSeq(1, worker*50+n)}
+				plain := fill(100, byte(n))
+				sealed := s.Seal(nil, &tag, Private{RawLen: 100}, nil, nil, plain)
+				got, p, err := s.Open(nil, &tag, nil, sealed)
+				if err != nil || !bytes.Equal(got, plain) || p.RawLen != 100 {
+					t.Errorf("%v: %x, %+v, %v", tag.Seq, got, p, err)
+				}
+				if fp := keys.Sum([]byte("block")); fp != want {
+					t.Errorf("fingerprint %v, want %v", fp, want)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func BenchmarkSeal(b *testing.B) {

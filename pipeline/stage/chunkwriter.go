@@ -154,8 +154,9 @@ func (c *chunkWriter) leave() {
 		return
 	}
 	if len(c.tags) == 0 {
-		// Nothing of it is of use; an error would say nothing more.
+		// Nothing of it is of use; errors would say nothing more.
 		_ = c.app.Close()
+		_ = c.s.w.cfg.Catalog.LeaveChunk(c.header.Chunk)
 		c.app = nil
 		return
 	}

@@ -23,8 +23,9 @@ type Config struct {
 	// counts, of whichever session, and the chain there. Zero for the first
 	// session of a volume.
 	Prev Head
-	// Info goes into the session header, sealed. Time and Chain are set here.
-	Info chunkfmt.SessionInfo
+	// Info is the payload of the session header, a packed
+	// chunkfmt.SessionInfo whose chain is that of Prev. It is sealed.
+	Info []byte
 	// Archive is the number of the archive that is open, from 1.
 	Archive uint32
 
@@ -69,8 +70,7 @@ type Faults struct {
 }
 
 // Catalog records which groups lie in which chunk; *media.Catalog does.
-// AddChunk and Extend are called by the goroutine that appends, SealChunk by
-// the one that syncs.
+// Methods are called by two goroutines at once.
 type Catalog interface {
 	// AddChunk records a chunk that was just created.
 	AddChunk(h chunkfmt.ChunkHeader) error
@@ -80,6 +80,8 @@ type Catalog interface {
 	// SealChunk records that the chunk is complete, with its footer, and
 	// stable, and size bytes long.
 	SealChunk(id chunkfmt.ChunkID, size int64) error
+	// LeaveChunk records that the chunk gets no more tags and no footer.
+	LeaveChunk(id chunkfmt.ChunkID) error
 }
 
 func (cfg *Config) setDefaults() error {

@@ -15,9 +15,9 @@ type Records interface {
 	Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location, bool, error)
 }
 
-// Locator finds groups on the medium, without hints.
+// Locator finds groups on the medium, without hints; *media.Catalog does.
 type Locator interface {
-	Lookup(ctx context.Context, seq chunkfmt.Seq) (chunkfmt.Location, error)
+	Lookup(seq chunkfmt.Seq) (chunkfmt.Location, error)
 }
 
 // Reader reads named objects of a medium.

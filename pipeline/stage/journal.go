@@ -50,10 +50,8 @@ func (l *logState) head() Head {
 func (k *pack) begin(ctx context.Context) error {
 	cfg := &k.w.cfg
 	prev := chunkfmt.Predecessor{Ordinal: cfg.Prev.Ordinal, ID: cfg.Prev.Session, Last: cfg.Prev.Seq}
-	info := cfg.Info
-	info.Chain, info.Time = cfg.Prev.Chain, cfg.Clock().UnixNano()
 	options := chunkfmt.AppendOptions(nil, prev.Options())
-	if err := k.meta(ctx, chunkfmt.KindSessionHeader, info.Append(nil), options, nil); err != nil {
+	if err := k.meta(ctx, chunkfmt.KindSessionHeader, cfg.Info, options, nil); err != nil {
 		return err
 	}
 	return k.archiveHeader(ctx)

@@ -67,8 +67,9 @@ type Head struct {
 type BatchSource interface {
 	// Encode adds all records of the cut to w, in the order in which they are
 	// to take effect. It is called once, by pack, in pack's goroutine: all
-	// blocks written before the cut answer Block.Place. An error stops the
-	// pipe. It must not wait for anything that waits for the pipe.
+	// blocks written before the cut answer Block.Place. That may be before Cut
+	// has returned. An error stops the pipe. It must not wait for anything
+	// that waits for the pipe.
 	Encode(w RecordSink) error
 }
 

@@ -46,7 +46,7 @@ func (g *Groups) fetch(ctx context.Context, sealer *chunkfmt.Sealer, rec chunkfm
 		}
 		first = err
 	}
-	l, err := g.cfg.Locator.Lookup(ctx, rec.Seq)
+	l, err := g.cfg.Locator.Lookup(rec.Seq)
 	switch {
 	case errors.Is(err, media.ErrNoTag):
 		return nil, errors.Join(first, fmt.Errorf("group %v: %w: %w", rec.Seq, ErrDamaged, err))

@@ -10,8 +10,9 @@ import (
 // value is ready. It belongs to the inode and must not be copied.
 //
 // Whoever changes bytes of the file by other means than Slot.Write (truncate,
-// punch, zero, share extents) calls Collector.Finish first: a later write would
-// else cover again what an unfinished block held before.
+// punch, zero) calls Collector.Finish first: a later write would else cover
+// again what an unfinished block held before. So does whoever shares pieces of
+// it with another file: a cut tells the Tail of the stream's own only.
 type Stream struct {
 	// Owner is for the owner's use, set before the first Begin.
 	Owner any

@@ -132,10 +132,13 @@ func (y *syncer) end(j syncJob) error {
 	if err := j.chunk.Close(); err != nil {
 		y.w.cfg.Log.Warn("closing a chunk", "chunk", j.id, "error", err)
 	}
+	var err error
 	if j.sealed == 0 {
-		return nil
+		err = y.w.cfg.Catalog.LeaveChunk(j.id)
+	} else {
+		err = y.w.cfg.Catalog.SealChunk(j.id, j.sealed)
 	}
-	if err := y.w.cfg.Catalog.SealChunk(j.id, j.sealed); err != nil {
+	if err != nil {
 		return fmt.Errorf("recording chunk %v: %w", j.id, err)
 	}
 	return nil

@@ -19,12 +19,12 @@ func PublicDir(tb testing.TB) string {
 	return dir
 }
 
-// Chunks are the files of a store that hold data and log, by name.
+// Chunks are the files of a store that hold data and log, mirrors too, by name.
 func Chunks(tb testing.TB, store string) []string {
 	tb.Helper()
 	var chunks []string
 	Must(tb, filepath.WalkDir(store, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && strings.HasSuffix(path, ".chunk") {
+		if err == nil && (strings.HasSuffix(path, ".chunk") || strings.HasSuffix(path, ".mirror")) {
 			chunks = append(chunks, path)
 		}
 		return err

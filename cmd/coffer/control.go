@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"coffer/fusefs"
+	"coffer/fusefs/tree"
+	"coffer/fusefs/walk"
+	"coffer/pipeline"
+	"coffer/pipeline/monitor"
+)
+
+// control is what a mounted volume does on request of other coffer processes of the same user.
+type control struct {
+	v      *volume
+	server *fusefs.Server
+	finish func() error // closes the volume once the mount is gone; the result is kept
+
+	puts sync.RWMutex // held for reading by each put, for writing from the unmount on
+}
+
+func newControl(v *volume, server *fusefs.Server) *control {
+	c := &control{v: v, server: server}
+	c.finish = sync.OnceValue(func() error { return v.close(context.Background()) })
+	return c
+}
+
+// serve returns when the mount is gone and the volume is closed: after an unmount by whatever way, or
+// after ctx, which is the signal to end, has ended.
+func (c *control) serve(ctx context.Context) error {
+	select {
+	case <-c.server.Done():
+	case <-ctx.Done():
+		if err := c.leave(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
+	}
+	return c.finish()
+}
+
+// leave takes the mount away although it may be in use. What was written is stable then; whoever
+// uses the mount gets errors.
+func (c *control) leave(ctx context.Context) error {
+	if c.server.Unmount(ctx) == nil {
+		return nil
+	}
+	if err := c.server.Detach(); err != nil {
+		return err
+	}
+	const grace = 5 * time.Second
+	select {
+	case <-c.server.Done():
+		return nil
+	case <-time.After(grace):
+		// The session ends without a footer, as after a crash, but complete.
+		return errors.Join(errors.New("the mount was still in use when it had to end"), c.v.tree.Sync(ctx))
+	}
+}
+
+// mountStatus is what status --json prints of a mount.
+type mountStatus struct {
+	MountPoint string          `json:"mount_point"`
+	Store      string          `json:"store"`
+	Volume     string          `json:"volume"`
+	Pid        int             `json:"pid"`
+	BytesIn    uint64          `json:"bytes_in"`      // taken in since the mount
+	Stored     uint64          `json:"bytes_stored"`  // of them, and of what describes them, in the store
+	Pending    int64           `json:"bytes_pending"` // changes that are not in the index yet
+	Space      tree.Space      `json:"space"`
+	Tree       tree.Status     `json:"tree"`
+	Pipe       pipeline.Status `json:"pipe"`
+	LastError  string          `json:"last_error,omitempty"`
+}
+
+// Status implements monitor.Control.
+func (c *control) Status(ctx context.Context) (any, error) {
+	s := mountStatus{
+		MountPoint: c.server.Dir(), Store: c.v.path, Volume: c.v.name, Pid: os.Getpid(),
+		Tree: c.v.tree.Status(), Pipe: c.v.source.Pipe().Status(),
+	}
+	s.Pending = s.Tree.Dirty
+	if stages := s.Pipe.Stages; len(stages) > 0 {
+		s.BytesIn, s.Stored = stages[0].BytesOut, stages[len(stages)-1].BytesIn
+	}
+	if err := c.v.tree.Failed(); err != nil {
+		s.LastError = err.Error()
+	}
+	var err error
+	s.Space, err = c.v.space(ctx)
+	if err != nil && s.LastError == "" {
+		s.LastError = err.Error()
+	}
+	return s, nil
+}
+
+// Sync implements monitor.Control.
+func (c *control) Sync(ctx context.Context) error { return sent(c.v.tree.Sync(ctx)) }
+
+// Unmount implements monitor.Control. What is not stable keeps the mount from being taken away, unless it
+// never will be.
+func (c *control) Unmount(ctx context.Context) (any, error) { return nil, sent(c.unmount(ctx)) }
+
+func (c *control) unmount(ctx context.Context) error {
+	if !c.puts.TryLock() {
+		return fmt.Errorf("a put is under way: %w", unix.EBUSY)
+	}
+	defer c.puts.Unlock()
+	if err := c.v.tree.Sync(ctx); err != nil && c.v.tree.Failed() == nil {
+		return fmt.Errorf("the mount stays: %w", err)
+	}
+	if err := c.server.Unmount(ctx); err != nil {
+		return err
+	}
+	return c.finish()
+}
+
+// putRequest is a put that another process asks for. Its paths are absolute.
+type putRequest struct {
+	Sources      []string `json:"sources"`
+	Target       string   `json:"target"`
+	Delete       bool     `json:"delete,omitempty"`
+	Exclude      []string `json:"exclude,omitempty"`
+	ExcludeFiles []string `json:"exclude_files,omitempty"`
+}
+
+// Put stores sources in the mounted volume. All of it is stable when it returns.
+func (c *control) Put(ctx context.Context, request monitor.PutRequest, tell func(any)) error {
+	return sent(c.put(ctx, request, tell))
+}
+
+func (c *control) put(ctx context.Context, request monitor.PutRequest, tell func(any)) error {
+	var r putRequest
+	if err := json.Unmarshal(request, &r); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if !c.puts.TryRLock() {
+		return fmt.Errorf("the volume is being unmounted: %w", unix.EBUSY)
+	}
+	defer c.puts.RUnlock()
+	result, err := walk.Put(ctx, c.v.tree, r.options(c.server, c.server.Dir()), func(p walk.Progress) { tell(putLineOf(p)) })
+	if err == nil {
+		err = c.v.tree.Sync(ctx)
+	}
+	tell(putLine{Counts: result.Counts, Done: err == nil})
+	return err
+}

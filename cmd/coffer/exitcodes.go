@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"coffer/fusefs"
+	"coffer/media"
+	"coffer/media/keyring"
+	"coffer/pipeline/mover"
+	"coffer/pipeline/stage"
+)
+
+// What only the command line can find wrong.
+var (
+	errUsage      = errors.New("usage")
+	errIncomplete = errors.New("not everything was stored")
+	errNoKey      = errors.New("no key to open the store with")
+	errStoreThere = errors.New("not a place for a new store")
+	errNotMounted = errors.New("no coffer volume is mounted there")
+	errLost       = errors.New("not everything reached the store")
+)
+
+// exitBusy is the one code that the program itself looks at.
+const exitBusy = 21
+
+// exitCode says how the program ends when an error is one of errs. What went wrong is in the error's own
+// text; advice says what to do.
+type exitCode struct {
+	code   int
+	when   string
+	errs   []error
+	advice string
+}
+
+// exitCodes is the promise to scripts: a number keeps its meaning. The first row that fits counts, so what
+// is more particular stands first.
+var exitCodes = []exitCode{
+	{0, "done", nil, ""},
+	{1, "something else went wrong; the message says what", nil, ""},
+	{2, "a mistake in the command line", []error{errUsage}, "`coffer help` shows how each command is used."},
+	{3, "put: some files were not stored, or changed while they were read; the rest was stored", []error{errIncomplete},
+		"Each of them was named above. Put again to complete them."},
+	{10, "the key or passphrase given is not that of this store", []error{keyring.ErrWrongKey},
+		"Give the identity file with --identity, a passphrase with --passphrase-file, or the recovery key with --recovery-key-file."},
+	{11, "no key or passphrase was given and there is none in the configuration folder", []error{errNoKey},
+		"Give --identity, --passphrase-file, --passphrase-command or --recovery-key-file."},
+	{12, "there is no store at that place", []error{media.ErrNoStore, keyring.ErrNoKey},
+		"Is its disk mounted? `coffer init` makes a new store."},
+	{13, "init: there is a store already, or the directory is not empty", []error{errStoreThere},
+		"Give a directory that is empty or does not exist."},
+	{14, "the mount point is missing or not a directory", []error{fusefs.ErrNotDirectory}, "Make the directory first."},
+	{15, "the mount point is in use or not empty", []error{fusefs.ErrMounted, fusefs.ErrNotEmpty}, "Choose another directory, or clear this one."},
+	{16, "the mount point is stale: the program that served it has ended", []error{fusefs.ErrStale}, ""},
+	{17, "the volume is open for writing already", []error{media.ErrLocked},
+		"One process at a time writes a volume. `coffer status` shows what is mounted."},
+	{18, "the system offers no FUSE, or not to this user", []error{fusefs.ErrNoFuse}, ""},
+	{19, "the store was rolled back, cut short or forked", []error{mover.ErrRolledBack, mover.ErrForked, mover.ErrCut},
+		"Look for the right copy of the store. --accept-rollback goes on with this one; what it lacks is then lost."},
+	{20, "nothing of coffer's is mounted there", []error{errNotMounted}, "`coffer status` shows what is mounted."},
+	{exitBusy, "umount: the mount is in use", []error{unix.EBUSY},
+		"Some program has a file or its working directory there; `fuser -vm MOUNTPOINT` names it. The mount goes on."},
+	{22, "the store's medium is full", []error{media.ErrFull, unix.ENOSPC}, "Make room on it; what is pending is kept and goes on by itself."},
+	{23, "the store is damaged", []error{mover.ErrDamaged, stage.ErrDamaged, keyring.ErrDamaged, media.ErrStoreFormat},
+		"Use another copy of the store if there is one. `coffer rebuild` reads all that can be read."},
+	{24, "what had been written did not all reach the store", []error{errLost}, "Keep the originals. `coffer status` and the log say what failed."},
+	{130, "interrupted", []error{context.Canceled}, ""},
+}
+
+// explain gives the exit code of an error, and what to do about it.
+func explain(err error) (code int, advice string) {
+	var said *daemonError
+	if errors.As(err, &said) {
+		return said.Code, said.Advice
+	}
+	for _, row := range exitCodes {
+		for _, e := range row.errs {
+			if errors.Is(err, e) {
+				return row.code, row.advice
+			}
+		}
+	}
+	return 1, ""
+}
+
+func newExitCodes() *cobra.Command {
+	var b strings.Builder
+	b.WriteString("A command's exit code says what happened; the numbers do not change.\n\n")
+	for _, row := range exitCodes {
+		fmt.Fprintf(&b, "%4d  %s\n", row.code, row.when)
+	}
+	return &cobra.Command{Use: "exit-codes", Short: "What exit codes mean", Long: b.String()}
+}

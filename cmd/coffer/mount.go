@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"coffer/fusefs"
+	"coffer/media"
+	"coffer/pipeline/monitor"
+)
+
+type mountOptions struct {
+	volumeOptions
+	mountPoint string
+	foreground bool
+	allowOther bool
+	readAhead  byteSize
+	handoff    bool
+	args       []string // of the program, for the process in the background
+	out        io.Writer
+}
+
+func newMount() *cobra.Command {
+	o := mountOptions{readAhead: 4 << 20}
+	cmd := &cobra.Command{
+		Use:   "mount STORE MOUNTPOINT",
+		Short: "Mount a volume of a store",
+		Long: `Mount mounts a volume of STORE on the empty directory MOUNTPOINT and returns when it can be used. What
+is copied into it is stored. It goes on in the background until it is unmounted.
+
+The index of the volume is kept in the state folder, never in the store; where there is none, it is made
+anew from the store.`,
+		Args: usage(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.store, o.mountPoint, o.out = args[0], args[1], cmd.OutOrStdout()
+			return runMount(cmd.Context(), &o)
+		},
+	}
+	flags := cmd.Flags()
+	o.add(flags)
+	o.addLimits(flags)
+	flags.BoolVar(&o.foreground, "foreground", false, "stay; log to standard error")
+	flags.BoolVar(&o.allowOther, "allow-other", false, "let other users in; permissions are checked")
+	flags.Var(&o.readAhead, "read-ahead", "how much the kernel reads ahead of a sequential reader; only root can set it")
+	flags.BoolVar(&o.handoff, "handoff", false, "take the key from, and report to, the process that started this one")
+	flags.MarkHidden("handoff") // fails only for a flag that is not there
+	return cmd
+}
+
+func runMount(ctx context.Context, o *mountOptions) error {
+	if o.handoff {
+		return runMountHandedOff(ctx, o)
+	}
+	if !o.foreground {
+		return mountInBackground(ctx, o)
+	}
+	s, err := openStore(ctx, &o.volumeOptions, o.unlocked)
+	if err != nil {
+		return err
+	}
+	return serveMount(ctx, o, s, func() {
+		fmt.Fprintf(o.out, "%s is mounted at %s\n", o.store, o.mountPoint)
+	})
+}
+
+// runMountHandedOff is the mount in the background: its key comes through a pipe, its success or
+// failure goes back through another.
+func runMountHandedOff(ctx context.Context, o *mountOptions) error {
+	h := inheritHandoff()
+	s, err := openStore(ctx, &o.volumeOptions, func(context.Context, media.Medium) ([32]byte, error) { return h.key() })
+	if err == nil {
+		err = serveMount(ctx, o, s, h.ready)
+	}
+	// Once the other process has gone, the log is all that is left to tell.
+	if !h.failed(err) {
+		return err
+	}
+	return nil
+}
+
+// serveMount opens the volume, mounts it and serves it until it is unmounted, by whatever way. Ready is
+// called when the mount can be used.
+func serveMount(ctx context.Context, o *mountOptions, s *opened, ready func()) (err error) {
+	// What serves the mount must outlive the signal that asks for its end.
+	lasting := context.WithoutCancel(ctx)
+	v, err := openVolume(lasting, s, &o.volumeOptions, fmt.Sprintf("the mount at %s", o.mountPoint))
+	if err != nil {
+		return errors.Join(err, s.medium.Close())
+	}
+	server, err := fusefs.Mount(lasting, o.mountPoint, v.tree, fusefs.Options{
+		Source: s.path, AllowOther: o.allowOther, ReadaheadKiB: int(o.readAhead >> 10),
+		Log: slog.Default(),
+	})
+	if err != nil {
+		return errors.Join(err, v.close(lasting))
+	}
+	c := newControl(v, server)
+	socket, err := monitor.Listen(c, monitor.Info{
+		MountPoint: server.Dir(), Store: s.path, Volume: v.name, Pid: os.Getpid(), Started: time.Now(),
+	})
+	if err != nil {
+		return errors.Join(err, server.Detach(), v.close(lasting))
+	}
+	ready()
+	err = c.serve(ctx)
+	return errors.Join(err, socket.Close())
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"coffer/pipeline/monitor"
+)
+
+// mounted is a volume that a coffer process of this user serves on this machine.
+type mounted struct{ *monitor.Client }
+
+// mounts lists them.
+func mounts() ([]mounted, error) {
+	clients, err := monitor.Mounts()
+	var all []mounted
+	for _, c := range clients {
+		all = append(all, mounted{c})
+	}
+	return all, err
+}
+
+// mountAt finds the volume that is mounted at a directory.
+func mountAt(dir string) (*mounted, error) {
+	path, err := resolve(dir)
+	if err != nil {
+		return nil, err
+	}
+	return find(fmt.Errorf("%s: %w", dir, errNotMounted), func(m mounted) bool { return m.MountPoint == path })
+}
+
+// mountedHere finds the mount of a volume; nil: it is not mounted on this machine by this user.
+func mountedHere(store, volume string) (*mounted, error) {
+	path, err := resolve(store)
+	if err != nil {
+		return nil, err
+	}
+	return find(nil, func(m mounted) bool { return m.Store == path && m.Volume == volume })
+}
+
+func find(missing error, suits func(mounted) bool) (*mounted, error) {
+	all, err := mounts()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range all {
+		if suits(m) {
+			return &m, nil
+		}
+	}
+	return nil, missing
+}
+
+// resolve makes a path absolute and free of symbolic links above its last element, which is not looked
+// at: it may be a dead mount.
+func resolve(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", path, err)
+	}
+	above, err := filepath.EvalSymlinks(filepath.Dir(abs))
+	if err != nil {
+		return abs, nil // nothing of ours is there
+	}
+	return filepath.Join(above, filepath.Base(abs)), nil
+}
+
+func (m *mounted) status(ctx context.Context) (s mountStatus, err error) {
+	err = m.Call(ctx, "status", nil, &s)
+	return s, remote(err)
+}
+
+func (m *mounted) sync(ctx context.Context) error { return remote(m.Call(ctx, "sync", nil, nil)) }
+
+func (m *mounted) unmount(ctx context.Context) error { return remote(m.Call(ctx, "umount", nil, nil)) }
+
+func (m *mounted) put(ctx context.Context, r putRequest, tell func(putLine)) error {
+	return remote(m.Put(ctx, r, func(b json.RawMessage) error {
+		var line putLine
+		if err := json.Unmarshal(b, &line); err != nil {
+			return err
+		}
+		tell(line)
+		return nil
+	}))
+}
+
+func remote(err error) error {
+	var e *monitor.RemoteError
+	if errors.As(err, &e) {
+		var said daemonError
+		if json.Unmarshal(e.Body, &said) == nil {
+			return &said
+		}
+	}
+	return err
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+func newSync() *cobra.Command {
+	return &cobra.Command{
+		Use:   "sync MOUNTPOINT",
+		Short: "Wait until all that was written is on stable storage",
+		Args:  usage(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runSync(cmd.Context(), args[0])
+		},
+	}
+}
+
+func runSync(ctx context.Context, mountPoint string) error {
+	m, err := mountAt(mountPoint)
+	if err != nil {
+		return err
+	}
+	if err := flushKernel(m.MountPoint); err != nil {
+		return err
+	}
+	return m.sync(ctx)
+}
+
+// flushKernel has the kernel write mapped and cached pages of a file system; a server of FUSE is not told
+// of a syncfs.
+func flushKernel(mountPoint string) error {
+	dir, err := os.Open(mountPoint)
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", mountPoint, err)
+	}
+	defer dir.Close()
+	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+		return fmt.Errorf("sync %s: %w", mountPoint, err)
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"coffer/chunkfmt"
+	"coffer/fusefs/tree"
+	"coffer/media"
+	"coffer/media/dir"
+	"coffer/media/keyring"
+	"coffer/pipeline/monitor"
+	"coffer/pipeline/mover"
+	"coffer/pipeline/stage"
+)
+
+// volumeOptions name a volume and how to open it.
+type volumeOptions struct {
+	store          string
+	name           string
+	key            keyOptions
+	acceptRollback bool
+	buffers        int
+	cache          byteSize
+	fault          string
+}
+
+func (o *volumeOptions) add(flags *pflag.FlagSet) {
+	flags.StringVar(&o.name, "volume", "main", "`name` of the volume: a store holds several trees")
+	flags.BoolVar(&o.acceptRollback, "accept-rollback", false, "go on with a store that is older than what was last written from here")
+	o.key.add(flags)
+	o.key.addRecovery(flags)
+}
+
+func (o *volumeOptions) addLimits(flags *pflag.FlagSet) {
+	o.cache = 64 << 20
+	flags.IntVar(&o.buffers, "buffers", 64, "`number` of 1 MiB buffers in the pipe")
+	flags.Var(&o.cache, "cache", "`size` of the cache of what was read, like 256M")
+	flags.StringVar(&o.fault, "fault", "", "break a promise on purpose")
+	flags.MarkHidden("fault") // fails only for a flag that is not there
+}
+
+// faults are the negative controls of the crash tests. Nobody gets them by a slip of the finger.
+func (o *volumeOptions) faults() (stage.Faults, error) {
+	if o.fault != "" && os.Getenv("COFFER_TEST_FAULTS") != "1" {
+		return stage.Faults{}, fmt.Errorf("%w: --fault is for tests", errUsage)
+	}
+	switch o.fault {
+	case "":
+		return stage.Faults{}, nil
+	case "batch-first":
+		return stage.Faults{BatchFirst: true}, nil
+	case "no-sync":
+		return stage.Faults{NoSync: true}, nil
+	}
+	return stage.Faults{}, fmt.Errorf("%w: no such fault: %s", errUsage, o.fault)
+}
+
+// opened is a store whose key is at hand and the place of one of its volumes in it.
+type opened struct {
+	medium *dir.Medium
+	path   string // of the store, absolute
+	id     chunkfmt.StoreID
+	master [32]byte
+	volume chunkfmt.VolumeID
+	state  string // the state folder of the volume
+}
+
+// openStore opens the store and its key. What key returns opens the volume's log, or fails to.
+func openStore(ctx context.Context, o *volumeOptions, key func(context.Context, media.Medium) ([32]byte, error)) (_ *opened, err error) {
+	path, err := filepath.Abs(o.store)
+	if err != nil {
+		return nil, err
+	}
+	m, err := dir.Open(path, dir.Options{})
+	if errors.Is(err, media.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w: %w", o.store, media.ErrNoStore, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}()
+	s := &opened{medium: m, path: path}
+	if s.id, err = media.OpenStore(ctx, m); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.store, err)
+	}
+	if s.master, err = key(ctx, m); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.store, err)
+	}
+	s.volume = chunkfmt.DeriveVolumeKeys(s.master, s.id, o.name).ID
+	if o.key.recoveryKeyFile != "" {
+		// Nothing in the store says what its key is; only that it opens something.
+		if known, err := m.List(ctx, media.VolumePrefix(s.volume)); err != nil {
+			return nil, err
+		} else if len(known) == 0 {
+			return nil, fmt.Errorf("%s: %w: the recovery key opens no volume %s in this store", o.store, keyring.ErrWrongKey, o.name)
+		}
+	}
+	s.state, err = stateFolder(s.id, s.volume)
+	return s, err
+}
+
+// unlocked is the key that the options give.
+func (o *volumeOptions) unlocked(ctx context.Context, m media.Medium) ([32]byte, error) {
+	master, err := o.key.unlock(ctx, m)
+	return master.Key(), err
+}
+
+func (s *opened) moverOptions(o *volumeOptions, holder string) (mover.Options, error) {
+	faults, err := o.faults()
+	return mover.Options{
+		Medium: s.medium, Store: s.id, Master: s.master, Volume: o.name, StateDir: s.state,
+		CatalogPath: filepath.Join(s.path, filepath.FromSlash(media.VolumePrefix(s.volume)), "catalog"),
+		Holder:      holder, Program: "coffer " + version,
+		Buffers: o.buffers, CacheBytes: int64(o.cache), AcceptRollback: o.acceptRollback,
+		Faults: faults, Log: slog.Default(),
+	}, err
+}
+
+// volume is a volume that is open for writing in this process.
+type volume struct {
+	*opened
+	name    string
+	monitor *monitor.Monitor
+	source  *mover.Source
+	tree    *tree.Tree
+}
+
+// openVolume opens a session and the live tree on it. Holder says who does, to others who try.
+func openVolume(ctx context.Context, s *opened, o *volumeOptions, holder string) (*volume, error) {
+	options, err := s.moverOptions(o, holder)
+	if err != nil {
+		return nil, err
+	}
+	v := &volume{opened: s, name: o.name, monitor: monitor.New()}
+	if v.source, err = mover.OpenSource(ctx, v.monitor, options); err != nil {
+		return nil, err
+	}
+	v.tree, err = tree.New(ctx, tree.Config{
+		Index: v.source.Index(), Collector: tree.FromStage(v.source.Collector()),
+		Groups: v.source.Groups(), Flight: v.source.Flight(), Pipe: v.source.Pipe(),
+		Log: slog.Default(), Full: media.ErrFull,
+		Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid()),
+		Space: v.space,
+	})
+	if err != nil {
+		v.source.Pipe().Abort(err)
+		return nil, errors.Join(err, v.source.Close())
+	}
+	return v, nil
+}
+
+func (v *volume) space(ctx context.Context) (tree.Space, error) {
+	space, err := v.medium.Space(ctx)
+	return tree.Space{Free: space.Free, Total: space.Total}, err
+}
+
+// close seals an archive, ends the session and closes everything. What did not reach the store is an
+// error that wraps errLost.
+func (v *volume) close(ctx context.Context) error {
+	err := v.tree.Snapshot(ctx, "")
+	err = errors.Join(err, v.tree.Close(ctx))
+	if v.tree.Failed() != nil {
+		// The pipe waits for an end that will not come through it.
+		v.source.Pipe().Abort(v.tree.Failed())
+	}
+	err = errors.Join(err, v.source.Close())
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errLost, err)
+	}
+	return errors.Join(err, v.medium.Close())
+}

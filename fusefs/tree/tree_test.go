@@ -1,0 +1,101 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+)
+
+var allOps = slices.Concat(nameOps, fileOps, attrOps)
+
+// sameErr says whether two errors are the same errno, or both none.
+func sameErr(want, got error) bool {
+	var w, g unix.Errno
+	if want == nil || got == nil {
+		return want == nil && got == nil
+	}
+	return errors.As(want, &w) && errors.As(got, &g) && w == g
+}
+
+// step does one operation to both and compares what is to be seen.
+func step(ctx context.Context, r *rig, m *model, k int, o op) error {
+	r.clock.Store(int64(k))
+	m.now = int64(k)
+	want, wantErr := m.apply(o)
+	got, gotErr := r.apply(ctx, o)
+	if !sameErr(wantErr, gotErr) || want != got {
+		return fmt.Errorf("op %d %+v:\nwant %q, %v\ngot  %q, %v", k, o, want, wantErr, got, gotErr)
+	}
+	return nil
+}
+
+// TestModel does random operations, with cuts, applies, cache drops and remounts in
+// between, to the tree and to a model.
+func TestModel(t *testing.T) {
+	ctx := context.Background()
+	kinds := slices.Concat(allOps, allOps, []string{"sync", "settle", "forget", "snapshot", "reopen", "dump"})
+	rapid.Check(t, func(rt *rapid.T) {
+		ops := rapid.SliceOfN(genOp("", 0, kinds), 1, 80).Draw(rt, "ops")
+		r := newRig(t, func(c *Config) { c.MaxClean = 4 })
+		r.log.oddTail = rapid.Bool().Draw(rt, "odd tail")
+		m := newModel()
+		for k, o := range ops {
+			switch o.Kind {
+			case "sync":
+				if err := r.Sync(ctx); err != nil {
+					rt.Fatal(err)
+				}
+			case "snapshot":
+				if err := r.Snapshot(ctx, "x"); err != nil {
+					rt.Fatal(err)
+				}
+			case "settle":
+				r.settle()
+			case "forget":
+				r.table.drop()
+			case "reopen":
+				r.reopen()
+				clear(m.open)
+			case "dump":
+				if want, got := m.dump(true), r.dump("", true); want != got {
+					rt.Fatalf("after op %d:\n%s", k, diff(want, got))
+				}
+			default:
+				if err := step(ctx, r, m, k, o); err != nil {
+					rt.Fatal(err)
+				}
+			}
+		}
+		if want, got := m.dump(true), r.dump("", true); want != got {
+			rt.Fatalf("at the end:\n%s", diff(want, got))
+		}
+		r.reopen()
+		if want, got := m.dump(true), r.dump("", true); want != got {
+			rt.Fatalf("after a remount:\n%s", diff(want, got))
+		}
+		if orphans, err := r.cfg.Index.Orphans(); err != nil {
+			rt.Fatal(err)
+		} else if err := r.Sync(ctx); err != nil {
+			rt.Fatal(err)
+		} else if r.settle(); len(orphans) > 0 {
+			if left, _ := r.cfg.Index.Orphans(); len(left) > 0 {
+				rt.Fatalf("orphans %v are left", left)
+			}
+		}
+		r.close()
+	})
+}
+
+// settle brings all that was done into the index and evicts what is clean.
+func (r *rig) settle() {
+	if err := r.Sync(context.Background()); err != nil {
+		r.t.Fatal(err)
+	}
+	r.log.settle()
+	r.table.drop()
+}

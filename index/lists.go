@@ -1,0 +1,145 @@
+package index
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"coffer/chunkfmt"
+)
+
+// Orphans gives the inodes that were unlinked while open and not yet deleted,
+// ascending.
+func (x *Index) Orphans() ([]chunkfmt.Ino, error) {
+	var all []chunkfmt.Ino
+	err := x.each(orphans, nil, func(key, _ []byte, _ *section) (bool, error) {
+		all = append(all, chunkfmt.Ino(binary.BigEndian.Uint64(key)))
+		return true, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("orphans: %w", err)
+	}
+	return all, nil
+}
+
+// Parents calls f with each directory entry that names an inode, ascending by
+// directory and name, until f returns false.
+func (x *Index) Parents(ino chunkfmt.Ino, f func(parent chunkfmt.Ino, name string) bool) error {
+	err := x.each(parents, inoKey(ino), func(key, _ []byte, s *section) (bool, error) {
+		if len(key) < 16 {
+			return false, fmt.Errorf("%w: parent key %x", ErrRebuild, key)
+		}
+		parent, name := chunkfmt.Ino(binary.BigEndian.Uint64(key[8:])), string(key[16:])
+		return call(s, func() bool { return f(parent, name) }), nil
+	})
+	if err != nil {
+		return fmt.Errorf("parents of inode %d: %w", ino, err)
+	}
+	return nil
+}
+
+// Group gives what a group contains, and a hint where it is: the zero Location if
+// that was not known. The tag at the place must be checked, for groups move.
+func (x *Index) Group(seq chunkfmt.Seq) (g chunkfmt.GroupRecord, at chunkfmt.Location, ok bool, err error) {
+	err = x.get(groups, chunkfmt.GroupKey(seq), func(payload []byte) error {
+		g, at, err = parseGroup(seq, payload)
+		ok = err == nil
+		return err
+	})
+	if err != nil {
+		return chunkfmt.GroupRecord{}, chunkfmt.Location{}, false, fmt.Errorf("group %v: %w", seq, err)
+	}
+	return g, at, ok, nil
+}
+
+// Groups calls f with every group, ascending, until f returns false.
+func (x *Index) Groups(f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error {
+	err := x.each(groups, nil, func(key, payload []byte, s *section) (bool, error) {
+		seq, err := chunkfmt.ParseGroupKey(key)
+		if err != nil {
+			return false, damaged(err)
+		}
+		g, at, err := parseGroup(seq, payload)
+		if err != nil {
+			return false, err
+		}
+		return call(s, func() bool { return f(g, at) }), nil
+	})
+	if err != nil {
+		return fmt.Errorf("groups: %w", err)
+	}
+	return nil
+}
+
+func parseGroup(seq chunkfmt.Seq, payload []byte) (chunkfmt.GroupRecord, chunkfmt.Location, error) {
+	if len(payload) < locationSize {
+		return chunkfmt.GroupRecord{}, chunkfmt.Location{}, fmt.Errorf("%w: group %v is too short", ErrRebuild, seq)
+	}
+	g, err := chunkfmt.ParseGroup(seq, payload[locationSize:])
+	return g, parseLocation(payload), damaged(err)
+}
+
+// Archives gives the sealed archives, ascending by number.
+func (x *Index) Archives() ([]chunkfmt.ArchiveRecord, error) {
+	var all []chunkfmt.ArchiveRecord
+	err := x.each(archives, nil, func(key, payload []byte, _ *section) (bool, error) {
+		number, err := chunkfmt.ParseArchiveKey(key)
+		if err != nil {
+			return false, damaged(err)
+		}
+		a, err := chunkfmt.ParseArchive(number, payload)
+		if err != nil {
+			return false, damaged(err)
+		}
+		all = append(all, a)
+		return true, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("archives: %w", err)
+	}
+	return all, nil
+}
+
+// Bad says whether a group is known to be damaged and not to be referred to again,
+// and why.
+func (x *Index) Bad(seq chunkfmt.Seq) (why string, is bool, err error) {
+	err = x.get(bad, chunkfmt.BadKey(seq), func(payload []byte) error {
+		why, is = string(payload), true
+		return nil
+	})
+	if err != nil {
+		return "", false, fmt.Errorf("bad group %v: %w", seq, err)
+	}
+	return why, is, nil
+}
+
+// Meta gives the value of one of the log's meta records; it is the caller's.
+func (x *Index) Meta(name string) (value []byte, ok bool, err error) {
+	err = x.get(records, chunkfmt.MetaKey(name), func(payload []byte) error {
+		value, ok = append([]byte{}, payload...), true
+		return nil
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("meta record %q: %w", name, err)
+	}
+	return value, ok, nil
+}
+
+// each calls f with all keys of a current bucket that have the prefix.
+func (x *Index) each(t table, prefix []byte, f func(key, payload []byte, s *section) (bool, error)) error {
+	return x.view(func(tx *bolt.Tx, s *section) error {
+		c := tx.Bucket(t.now).Cursor()
+		for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+			_, payload, err := unseal(k, v)
+			if err != nil {
+				return err
+			}
+			if more, err := f(k, payload, s); err != nil || !more {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,100 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"coffer/pipeline"
+)
+
+// ErrNoPipe: no pipe of that name runs.
+var ErrNoPipe = errors.New("no such pipe")
+
+// Monitor starts the pipes of a process and knows those that run. Methods are
+// safe for concurrent use.
+type Monitor struct {
+	mu    sync.Mutex // guards what follows; nothing is locked after it
+	pipes map[string]*pipeline.Pipe
+	last  int64 // time stamp of the newest name
+}
+
+// New makes a monitor without pipes.
+func New() *Monitor { return &Monitor{pipes: map[string]*pipeline.Pipe{}} }
+
+// Initiate starts the pipe that spec describes (the seed's INITIATE_PIPE). An
+// empty name becomes host-pid-timestamp, which is the pipe's name on every
+// machine. A pipe that has ended is forgotten when the next one is started.
+func (m *Monitor) Initiate(ctx context.Context, spec pipeline.Spec) (*pipeline.Pipe, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, p := range m.pipes {
+		if ended(p) {
+			delete(m.pipes, name)
+		}
+	}
+	if spec.Name == "" {
+		spec.Name = m.name()
+	}
+	if _, ok := m.pipes[spec.Name]; ok {
+		return nil, fmt.Errorf("initiate pipe %s: it runs already", spec.Name)
+	}
+	p, err := pipeline.Start(ctx, spec)
+	if err != nil {
+		return nil, fmt.Errorf("initiate pipe %s: %w", spec.Name, err)
+	}
+	m.pipes[spec.Name] = p
+	return p, nil
+}
+
+// name makes a name that no pipe had before. The caller holds mu.
+func (m *Monitor) name() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	m.last = max(m.last+1, time.Now().UnixNano())
+	return fmt.Sprintf("%s-%d-%d", host, os.Getpid(), m.last)
+}
+
+// Status gives the status of all pipes that have not ended, by name.
+func (m *Monitor) Status() []pipeline.Status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []pipeline.Status
+	for _, p := range m.pipes {
+		if !ended(p) {
+			all = append(all, p.Status())
+		}
+	}
+	slices.SortFunc(all, func(a, b pipeline.Status) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// Stop stops a pipe at once, without draining it (the seed's STOP_PIPE), and
+// waits until all of its modules have ended. Why is what they are told.
+func (m *Monitor) Stop(name string, why error) error {
+	m.mu.Lock()
+	p := m.pipes[name]
+	m.mu.Unlock()
+	if p == nil {
+		return fmt.Errorf("stop pipe %s: %w", name, ErrNoPipe)
+	}
+	p.Abort(why)
+	<-p.Done()
+	return nil
+}
+
+func ended(p *pipeline.Pipe) bool {
+	select {
+	case <-p.Done():
+		return true
+	default:
+		return false
+	}
+}

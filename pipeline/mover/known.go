@@ -1,0 +1,23 @@
+package mover
+
+import (
+	"coffer/chunkfmt"
+	"coffer/index"
+	"coffer/pipeline/stage"
+)
+
+// known finds the record of any group: of those on their way first, since a
+// group leaves the flight only after the index has it.
+type known struct {
+	flight *stage.Flight
+	index  *index.Index
+}
+
+// Group gives the record of group seq, as dedup.Source wants it.
+func (k known) Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location, bool, error) {
+	if record, ok := k.flight.Record(seq); ok {
+		at, _ := k.flight.Location(seq) // a hint: none is fine
+		return record, at, true, nil
+	}
+	return k.index.Group(seq)
+}

@@ -1,0 +1,271 @@
+package mover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"coffer/chunkfmt"
+	"coffer/media"
+)
+
+// chunk is one object of the log as the medium lists it.
+type chunk struct {
+	id   chunkfmt.ChunkID
+	name string
+	size int64
+}
+
+// session is one writing session as its header tells of it. Sessions form a
+// chain: each names its predecessor and the last number of it that counts.
+type session struct {
+	ordinal uint32
+	id      chunkfmt.SessionID
+	prev    chunkfmt.Predecessor
+	chain   chunkfmt.Hash // of the predecessor's log at prev.Last
+	sealer  *chunkfmt.Sealer
+	data    []chunk // ascending
+	mirrors []chunk // ascending
+}
+
+// log reads the sessions of one volume from a medium.
+type log struct {
+	medium media.Medium
+	store  chunkfmt.StoreID
+	keys   *chunkfmt.VolumeKeys
+
+	mu      sync.Mutex // guards sealers; nothing is locked after it
+	sealers map[uint32]*chunkfmt.Sealer
+}
+
+func newLog(m media.Medium, store chunkfmt.StoreID, keys *chunkfmt.VolumeKeys) *log {
+	return &log{medium: m, store: store, keys: keys, sealers: map[uint32]*chunkfmt.Sealer{}}
+}
+
+// sessions lists the volume's sessions with an ordinal of at least from, by
+// ordinal, with their chunks but without their headers.
+func (l *log) sessions(ctx context.Context, from uint32) ([]*session, error) {
+	infos, err := l.medium.List(ctx, media.VolumePrefix(l.keys.ID))
+	if err != nil {
+		return nil, fmt.Errorf("list the log: %w", err)
+	}
+	byOrdinal := map[uint32]*session{}
+	for _, info := range infos {
+		_, id, ok := media.ParseChunkName(info.Name)
+		if !ok || id.Ordinal() < from {
+			continue
+		}
+		s := byOrdinal[id.Ordinal()]
+		if s == nil {
+			s = &session{ordinal: id.Ordinal()}
+			byOrdinal[s.ordinal] = s
+		}
+		c := chunk{id: id, name: info.Name, size: info.Size}
+		if id.Mirror() {
+			s.mirrors = append(s.mirrors, c)
+		} else {
+			s.data = append(s.data, c)
+		}
+	}
+	var all []*session
+	for _, s := range byOrdinal {
+		byID := func(a, b chunk) int { return int(int64(a.id) - int64(b.id)) }
+		slices.SortFunc(s.data, byID)
+		slices.SortFunc(s.mirrors, byID)
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *session) int { return int(a.ordinal) - int(b.ordinal) })
+	return all, nil
+}
+
+// errNoHeader: a session of which no chunk holds a readable session header. It
+// has acknowledged nothing, since its header is durable before anything else.
+var errNoHeader = errors.New("no session header")
+
+// readHeader reads the session header, from its first chunk or from the mirror
+// of that.
+func (l *log) readHeader(ctx context.Context, s *session) error {
+	var causes []error
+	for _, list := range [][]chunk{s.data, s.mirrors} {
+		if len(list) == 0 || list[0].id.Number() != 1 {
+			continue
+		}
+		err := l.headerFrom(ctx, s, list[0])
+		if err == nil {
+			return nil
+		}
+		causes = append(causes, fmt.Errorf("%s: %w", list[0].name, err))
+	}
+	cause := errors.Join(causes...)
+	for _, err := range causes {
+		if !isFormatError(err) {
+			return fmt.Errorf("read the header of session %d: %w", s.ordinal, cause)
+		}
+	}
+	if cause == nil {
+		cause = errors.New("its first chunk is missing")
+	}
+	return fmt.Errorf("%w: session %d: %w: %w", ErrDamaged, s.ordinal, errNoHeader, cause)
+}
+
+// isFormatError tells bytes that are not what they should be from a medium that
+// did not give them.
+func isFormatError(err error) bool {
+	for _, class := range []error{io.EOF, io.ErrUnexpectedEOF, chunkfmt.ErrDamaged, chunkfmt.ErrTruncated, chunkfmt.ErrAuth, errNoHeader} {
+		if errors.Is(err, class) {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *log) headerFrom(ctx context.Context, s *session, c chunk) error {
+	sc := chunkfmt.NewScanner(media.Reader(ctx, l.medium, c.name), c.size)
+	h, err := sc.Header()
+	if err != nil {
+		return err
+	}
+	if h.Store != l.store || h.Volume != l.keys.ID || h.Chunk != c.id {
+		return fmt.Errorf("its header names chunk %v of another place: %w", h.Chunk, errNoHeader)
+	}
+	e, err := sc.Next()
+	if err != nil {
+		return err
+	}
+	if e.Tag.Kind != chunkfmt.KindSessionHeader {
+		return fmt.Errorf("begins with a %v: %w", e.Tag.Kind, errNoHeader)
+	}
+	sealer, err := chunkfmt.NewSealer(l.keys, h.Session)
+	if err != nil {
+		return err
+	}
+	payload, err := l.open(ctx, sealer, c.name, e)
+	if err != nil {
+		return err
+	}
+	info, err := chunkfmt.ParseSessionInfo(payload)
+	if err != nil {
+		return err
+	}
+	options, err := chunkfmt.ParseOptions(e.Options)
+	if err != nil {
+		return err
+	}
+	prev, err := chunkfmt.ParsePredecessor(options)
+	if err != nil {
+		return err
+	}
+	s.id, s.sealer, s.prev, s.chain = h.Session, sealer, prev, info.Chain
+	l.add(s.ordinal, sealer)
+	return nil
+}
+
+// open reads, authenticates and decompresses the payload of a tag.
+func (l *log) open(ctx context.Context, sealer *chunkfmt.Sealer, name string, e chunkfmt.Entry) ([]byte, error) {
+	stored := make([]byte, e.Tag.StoredLen())
+	n, err := l.medium.ReadAt(ctx, name, stored, e.At+chunkfmt.TagSize)
+	if n < len(stored) {
+		if err == nil || errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("read %v in %s: %w", e.Tag.Seq, name, err)
+	}
+	options, sealed := stored[:e.Tag.OptionsLen], stored[e.Tag.OptionsLen:]
+	plain, private, err := sealer.Open(nil, &e.Tag, options, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("open %v in %s: %w", e.Tag.Seq, name, err)
+	}
+	raw, err := chunkfmt.Decompress(nil, private.Codec, int(private.RawLen), plain)
+	if err != nil {
+		return nil, fmt.Errorf("decompress %v in %s: %w", e.Tag.Seq, name, err)
+	}
+	return raw, nil
+}
+
+// path reads the headers of all, which are by ordinal, and returns those that
+// make up the log, oldest first: the one with the highest ordinal, the one that
+// it names, and so on down to the first, or to one before ordinal from. Whoever
+// opens a session names the newest one with a header, so one that is passed over
+// was written elsewhere. top is the highest ordinal in use, also by a session
+// that died before its header was durable.
+func (l *log) path(ctx context.Context, all []*session, from uint32) (path []*session, top uint32, err error) {
+	want := uint32(0) // the ordinal named by the session before; 0: any
+	var id chunkfmt.SessionID
+	for i := len(all) - 1; i >= 0; i-- {
+		s := all[i]
+		top = max(top, s.ordinal)
+		err := l.readHeader(ctx, s)
+		if errors.Is(err, errNoHeader) && len(s.data) < 2 && (want == 0 || s.ordinal > want) {
+			continue // died while it began: it has acknowledged nothing
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		if want != 0 && (s.ordinal != want || s.id != id) {
+			return nil, 0, pathError(path[0], s, want)
+		}
+		path = slices.Insert(path, 0, s)
+		want, id = s.prev.Ordinal, s.prev.ID
+		if want == 0 {
+			return path, max(top, all[len(all)-1].ordinal), nil
+		}
+		if want < from {
+			break
+		}
+	}
+	if want >= from && want != 0 {
+		return nil, 0, fmt.Errorf("%w: session %d goes on from session %d, which is not there", ErrCut, path[0].ordinal, want)
+	}
+	return path, top, nil
+}
+
+func pathError(later, found *session, want uint32) error {
+	if found.ordinal > want {
+		return fmt.Errorf("%w: session %d does not know session %d, which came before it", ErrForked, later.ordinal, found.ordinal)
+	}
+	if found.ordinal < want {
+		return fmt.Errorf("%w: session %d goes on from session %d, which is not there", ErrCut, later.ordinal, want)
+	}
+	return fmt.Errorf("%w: session %d goes on from another session %d than the one that is there", ErrForked, later.ordinal, want)
+}
+
+// add remembers the sealer of a session.
+func (l *log) add(ordinal uint32, sealer *chunkfmt.Sealer) {
+	l.mu.Lock()
+	l.sealers[ordinal] = sealer
+	l.mu.Unlock()
+}
+
+// sealer gives the sealer of the session with that ordinal, for readers of its
+// groups. Every chunk header repeats the session's id.
+func (l *log) sealer(ctx context.Context, ordinal uint32) (*chunkfmt.Sealer, error) {
+	l.mu.Lock()
+	sealer := l.sealers[ordinal]
+	l.mu.Unlock()
+	if sealer != nil {
+		return sealer, nil
+	}
+	var causes []error
+	for _, mirror := range []bool{false, true} {
+		name := media.ChunkName(l.keys.ID, chunkfmt.MakeChunkID(ordinal, 1, mirror))
+		var b [chunkfmt.ChunkHeaderSize]byte
+		if _, err := l.medium.ReadAt(ctx, name, b[:], 0); err != nil && !errors.Is(err, io.EOF) {
+			causes = append(causes, err)
+			continue
+		}
+		h, err := chunkfmt.ParseChunkHeader(b[:])
+		if err != nil {
+			causes = append(causes, err)
+			continue
+		}
+		if sealer, err = chunkfmt.NewSealer(l.keys, h.Session); err != nil {
+			return nil, err
+		}
+		l.add(ordinal, sealer)
+		return sealer, nil
+	}
+	return nil, fmt.Errorf("find the id of session %d: %w", ordinal, errors.Join(causes...))
+}

@@ -1,0 +1,35 @@
+package mover
+
+import (
+	"log/slog"
+	"time"
+
+	"coffer/chunkfmt"
+	"coffer/media"
+	"coffer/pipeline/stage"
+)
+
+// Options says which volume a Source opens and with which limits. Zero values
+// of the limits mean the defaults named beside them.
+type Options struct {
+	Medium   media.Medium     // where the store is; not closed by the Source
+	Store    chunkfmt.StoreID // from media.OpenStore
+	Master   [32]byte         // the master key
+	Volume   string           // the volume's name
+	StateDir string           // the user's state folder of this volume, 0700; made if missing
+	// CatalogPath is the file of the catalog, beside the media; "" keeps it in memory.
+	CatalogPath string
+	Holder      string // who takes the volume's lock, for the message to others
+	Program     string // program and version, for the session header
+
+	Buffers    int   // buffers of the segment, 1 MiB each; 64
+	CacheBytes int64 // limit of the group cache; 64 MiB
+	DedupBytes int64 // limit of the dedup table; 64 MiB
+	ChunkBytes int64 // length at which a chunk is closed; 128 MiB
+	Instances  int   // instances of each parallel stage; one a processor
+
+	AcceptRollback bool         // go on with a store that does not extend what was acknowledged here
+	Faults         stage.Faults // deliberate defects, for negative controls of crash tests only
+	Clock          func() time.Time
+	Log            *slog.Logger
+}

@@ -1,0 +1,43 @@
+package mover
+
+import (
+	"context"
+	"errors"
+
+	"coffer/chunkfmt"
+)
+
+// Report tells what a rebuild found.
+type Report struct {
+	Sessions uint32 // ordinal of the newest session
+	Last     chunkfmt.Seq
+	Chunks   int
+	Inodes   uint64
+	Bytes    uint64
+}
+
+// Rebuild makes the index and the catalog of a volume anew from the media alone
+// and closes them. The log must still extend what this machine acknowledged. It
+// takes the volume's lock, writes nothing to the log, and can be repeated.
+func Rebuild(ctx context.Context, o Options) (_ Report, err error) {
+	o.defaults()
+	s := &Source{o: o, keys: chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)}
+	defer func() { err = errors.Join(err, s.release()) }()
+	s.log = newLog(o.Medium, o.Store, &s.keys)
+	if err := s.openState(ctx); err != nil {
+		return Report{}, err
+	}
+	if err := s.catalog.Rebuild(ctx); err != nil {
+		return Report{}, err
+	}
+	if err := s.resetIndex(); err != nil {
+		return Report{}, err
+	}
+	begin, err := s.recover(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	r := Report{Sessions: begin.ordinal - 1, Last: begin.prev.Seq, Chunks: len(s.catalog.Chunks())}
+	r.Inodes, r.Bytes = s.index.Counts()
+	return r, nil
+}

@@ -1,0 +1,350 @@
+package mover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"coffer/chunkfmt"
+	"coffer/index"
+	"coffer/media"
+)
+
+// replayer reads the batches of a log in order and checks on its way what the
+// log promises: numbers without a gap, each batch chained to the one before,
+// each session ending where its successor says that it does.
+type replayer struct {
+	*log
+	slog *slog.Logger
+	// apply takes what was read: whole batches, the head after them and the
+	// places of the groups that they name. The replayer reuses nothing of it.
+	apply func(batches []index.Batch, head index.Head, locate index.Locate) error
+
+	acked index.Head // what this machine knows to be acknowledged; zero: nothing
+
+	head    index.Head // after the last whole batch
+	next    chunkfmt.Seq
+	chain   chunkfmt.Hash // after the last part
+	parts   []part        // of a batch whose last part has not come
+	batches []index.Batch // whole, not yet applied
+	records int
+	places  map[chunkfmt.Seq]chunkfmt.Location
+	lost    int // groups below the watermark that are not there
+}
+
+type part struct {
+	header  chunkfmt.BatchHeader
+	records []chunkfmt.Record
+}
+
+// applyRecords is how many records go into one commit of the index.
+const applyRecords = 100_000
+
+// errEnd ends the reading of the last session where its valid prefix ends.
+var errEnd = errors.New("end of the log")
+
+// run reads the sessions of path from the head on.
+func (r *replayer) run(ctx context.Context, path []*session, head index.Head) error {
+	r.head, r.chain = head, head.Chain
+	r.places = map[chunkfmt.Seq]chunkfmt.Location{}
+	for i, s := range path {
+		var successor *session
+		if i+1 < len(path) {
+			successor = path[i+1]
+		}
+		if s.ordinal < head.Ordinal {
+			continue
+		}
+		if s.ordinal > head.Ordinal {
+			if err := r.enter(s); err != nil {
+				return err
+			}
+		} else {
+			r.next = head.Seq + 1
+		}
+		if err := r.session(ctx, s, successor); err != nil {
+			return err
+		}
+	}
+	return r.flush()
+}
+
+// enter begins a session: its header says where it goes on.
+func (r *replayer) enter(s *session) error {
+	if s.prev.Ordinal != 0 && (r.head.Seq != s.prev.Last || r.chain != s.chain) {
+		return fmt.Errorf("%w: session %d goes on from %v, but what is there ends at %v", ErrCut, s.ordinal, s.prev.Last, r.head.Seq)
+	}
+	r.parts = nil
+	r.chain = chunkfmt.SessionChain(s.chain, s.id)
+	r.next = chunkfmt.MakeSeq(s.ordinal, 1)
+	r.head = index.Head{Session: s.id, Ordinal: s.ordinal, Seq: r.next, Chain: r.chain}
+	return nil
+}
+
+// session reads one session up to the number that its successor goes on from,
+// or, without a successor, to the end of what is valid.
+func (r *replayer) session(ctx context.Context, s, successor *session) error {
+	w := &window{}
+	if successor != nil {
+		w.stable, w.last = successor.prev.Last, successor.prev.Last
+	} else {
+		stable, err := r.watermark(ctx, s)
+		if err != nil {
+			return err
+		}
+		w.stable = stable
+		if s.ordinal == r.acked.Ordinal {
+			w.stable = max(w.stable, r.acked.Seq)
+		}
+	}
+	m := &mirror{log: r.log, session: s}
+	for _, c := range s.data {
+		err := r.chunk(ctx, s, c, m, w)
+		if errors.Is(err, errEnd) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	// Metadata that the last chunks lost may stand in the mirror alone.
+	if err := r.fill(ctx, s, m, w.stable+1); err != nil {
+		return err
+	}
+	for successor == nil {
+		if _, ok, err := m.tag(ctx, r.next); err != nil || !ok {
+			r.parts = nil
+			return err
+		}
+		if err := r.fill(ctx, s, m, r.next+1); err != nil {
+			return err
+		}
+	}
+	r.parts = nil
+	return nil
+}
+
+// window says which numbers of a session count: those up to last (0: no limit),
+// and that those up to stable were acknowledged, so that a hole among them is
+// damage and not an end.
+type window struct{ stable, last chunkfmt.Seq }
+
+// watermark finds the highest number that a tag of the session says to be
+// acknowledged. Watermarks only grow, so the last readable tag has it.
+func (r *replayer) watermark(ctx context.Context, s *session) (chunkfmt.Seq, error) {
+	for i := len(s.data) - 1; i >= 0; i-- {
+		entries, err := r.entries(ctx, s, s.data[i])
+		if err != nil {
+			return 0, err
+		}
+		if n := len(entries); n > 0 {
+			return entries[n-1].Tag.Watermark, nil
+		}
+	}
+	return 0, nil
+}
+
+// entries lists the tags of a chunk: from its footer, or by reading all of it.
+// What is damaged is left out; the gap in the numbers tells.
+func (r *replayer) entries(ctx context.Context, s *session, c chunk) ([]chunkfmt.Entry, error) {
+	reader := media.Reader(ctx, r.medium, c.name)
+	var entries []chunkfmt.Entry
+	sc := chunkfmt.NewScanner(reader, c.size)
+	if h, err := sc.Header(); err == nil && h.Session != s.id {
+		return nil, fmt.Errorf("%w: %s belongs to another session %d", ErrForked, c.name, s.ordinal)
+	} else if err != nil && !isFormatError(err) {
+		return nil, fmt.Errorf("read %s: %w", c.name, err)
+	}
+	if tags, err := chunkfmt.ReadFooter(reader, c.size); err == nil {
+		for _, t := range tags {
+			entries = append(entries, chunkfmt.Entry{Tag: t, At: int64(t.Offset)})
+		}
+		return entries, nil
+	}
+	for {
+		e, err := sc.Next()
+		var damage *chunkfmt.DamageError
+		switch {
+		case err == nil:
+			entries = append(entries, e)
+		case errors.As(err, &damage):
+			r.slog.Warn("damage in a chunk", "chunk", c.name, "from", damage.From, "to", damage.To)
+		case errors.Is(err, io.EOF):
+			return entries, nil
+		case isFormatError(err):
+			return entries, nil
+		default:
+			return nil, fmt.Errorf("read %s: %w", c.name, err)
+		}
+	}
+}
+
+func (r *replayer) chunk(ctx context.Context, s *session, c chunk, m *mirror, w *window) error {
+	entries, err := r.entries(ctx, s, c)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		seq := e.Tag.Seq
+		if seq < r.next || seq.Ordinal() != s.ordinal {
+			continue
+		}
+		if w.last != 0 && seq > w.last {
+			return errEnd // void: the successor went on from before it
+		}
+		if seq > r.next {
+			if r.next > w.stable {
+				return errEnd
+			}
+			if err := r.fill(ctx, s, m, min(seq, w.stable+1)); err != nil {
+				return err
+			}
+			if r.next > w.stable && seq > r.next {
+				return errEnd
+			}
+		}
+		if err := r.take(ctx, s, c, e, m, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take handles the tag of the next number.
+func (r *replayer) take(ctx context.Context, s *session, c chunk, e chunkfmt.Entry, m *mirror, w *window) error {
+	seq := e.Tag.Seq
+	switch e.Tag.Kind {
+	case chunkfmt.KindBatch:
+		payload, err := r.open(ctx, s.sealer, c.name, e)
+		if err != nil {
+			if !isFormatError(err) {
+				return err
+			}
+			if seq > w.stable {
+				return errEnd
+			}
+			if payload, err = m.payload(ctx, seq); err != nil {
+				return fmt.Errorf("%w: batch %v of %s, and its copy: %w", ErrDamaged, seq, c.name, err)
+			}
+			r.slog.Warn("a batch is damaged, its copy is used", "chunk", c.name, "seq", seq.String())
+		}
+		if err := r.batch(e.Tag, payload); err != nil {
+			return err
+		}
+	default:
+		// What was not acknowledged may be half on the medium.
+		if seq > w.stable {
+			ok, err := r.intact(ctx, c, e)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				return errEnd
+			}
+		}
+		if e.Tag.Kind == chunkfmt.KindData {
+			r.places[seq] = chunkfmt.Location{Chunk: c.id, Offset: uint64(e.At), Length: uint32(e.Tag.StoredLen())}
+		}
+	}
+	r.next = seq + 1
+	return nil
+}
+
+// intact checks the payload of a tag against its CRC.
+func (r *replayer) intact(ctx context.Context, c chunk, e chunkfmt.Entry) (bool, error) {
+	stored := make([]byte, e.Tag.StoredLen())
+	n, err := r.medium.ReadAt(ctx, c.name, stored, e.At+chunkfmt.TagSize)
+	if n < len(stored) {
+		if err == nil || errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		return false, fmt.Errorf("read %v in %s: %w", e.Tag.Seq, c.name, err)
+	}
+	return chunkfmt.Checksum(stored) == e.Tag.CRC, nil
+}
+
+// fill passes over the numbers before limit that the data chunks have lost:
+// metadata comes from the mirror, and what is not there was data, which reads
+// will find damaged.
+func (r *replayer) fill(ctx context.Context, s *session, m *mirror, limit chunkfmt.Seq) error {
+	if r.next >= limit {
+		return nil
+	}
+	first, lost := r.next, 0
+	for ; r.next < limit; r.next++ {
+		tag, ok, err := m.tag(ctx, r.next)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			lost++
+			continue
+		}
+		if tag.Kind == chunkfmt.KindBatch {
+			payload, err := m.payload(ctx, r.next)
+			if err != nil {
+				return fmt.Errorf("%w: batch %v and its copy: %w", ErrDamaged, r.next, err)
+			}
+			if err := r.batch(tag, payload); err != nil {
+				return err
+			}
+		}
+	}
+	if lost > 0 {
+		r.lost += lost
+		r.slog.Error("a part of the log is missing from its chunks", "from", first.String(), "to", (limit - 1).String(), "groups", lost)
+	}
+	return nil
+}
+
+// batch takes one batch part; the last one makes the batch take effect.
+func (r *replayer) batch(tag chunkfmt.Tag, payload []byte) error {
+	header, records := chunkfmt.ParseBatch(payload)
+	p := part{header: header}
+	for record, err := range records {
+		if err != nil {
+			return fmt.Errorf("%w: batch %v: %w", ErrDamaged, tag.Seq, err)
+		}
+		p.records = append(p.records, record)
+	}
+	if header.Prev != r.chain {
+		return fmt.Errorf("%w: batch %v does not follow the one before it", ErrDamaged, tag.Seq)
+	}
+	r.chain = chunkfmt.NextChain(r.chain, payload)
+	r.parts = append(r.parts, p)
+	if tag.Flags&chunkfmt.FlagMore != 0 {
+		return nil
+	}
+	whole := index.Batch{Header: r.parts[0].header}
+	for _, p := range r.parts {
+		whole.Records = append(whole.Records, p.records...)
+	}
+	r.parts = nil
+	r.batches = append(r.batches, whole)
+	r.records += len(whole.Records)
+	r.head.Seq, r.head.Chain = tag.Seq, r.chain
+	if r.records >= applyRecords {
+		return r.flush()
+	}
+	return nil
+}
+
+// flush applies what was read.
+func (r *replayer) flush() error {
+	locate := func(seq chunkfmt.Seq) (chunkfmt.Location, bool) {
+		at, ok := r.places[seq]
+		return at, ok
+	}
+	if err := r.apply(r.batches, r.head, locate); err != nil {
+		return err
+	}
+	for seq := range r.places {
+		if seq <= r.head.Seq {
+			delete(r.places, seq)
+		}
+	}
+	r.batches, r.records = nil, 0
+	return nil
+}

@@ -1,0 +1,216 @@
+package mover
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strconv"
+	"time"
+
+	"coffer/chunkfmt"
+	"coffer/index"
+	"coffer/index/dedup"
+	"coffer/media"
+	"coffer/pipeline"
+	"coffer/pipeline/stage"
+)
+
+// Source is one writable session of a volume on this machine: the source and
+// the destination mover in one process, joined by one pipe. Its parts may be
+// used concurrently until Close.
+type Source struct {
+	o       Options
+	keys    chunkfmt.VolumeKeys
+	log     *log
+	index   *index.Index
+	heads   *headFile
+	catalog *media.Catalog
+	flight  *stage.Flight
+	groups  *stage.Groups
+	writer  *stage.Writer
+	pipe    *pipeline.Pipe
+	closers []func() error // in the order in which they were opened
+}
+
+// Starter starts pipes; *monitor.Monitor is one. The pipe outlives ctx's end.
+type Starter interface {
+	Initiate(ctx context.Context, spec pipeline.Spec) (*pipeline.Pipe, error)
+}
+
+// OpenSource opens the volume for writing: it takes the volume's lock, proves
+// that the log extends what this machine acknowledged before, applies to the
+// index what the index lacks (all of it when there is none), makes stable what
+// an earlier session left behind, opens a session and starts its pipe.
+//
+// Errors: media.ErrLocked when another process writes the volume; ErrRolledBack,
+// ErrForked, ErrCut, ErrDamaged of this package; what the medium returns. After
+// an error nothing is left open.
+func OpenSource(ctx context.Context, m Starter, o Options) (_ *Source, err error) {
+	o.defaults()
+	s := &Source{o: o, keys: chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.release())
+		}
+	}()
+	s.log = newLog(o.Medium, o.Store, &s.keys)
+	if err := s.openState(ctx); err != nil {
+		return nil, err
+	}
+	begin, err := s.recover(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.startPipe(ctx, m, begin); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (o *Options) defaults() {
+	if o.Instances == 0 {
+		o.Instances = runtime.GOMAXPROCS(0)
+	}
+	if o.Buffers == 0 {
+		o.Buffers = 64
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 64 << 20
+	}
+	if o.DedupBytes == 0 {
+		o.DedupBytes = 64 << 20
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+}
+
+// openState takes the lock and opens what this machine keeps of the volume.
+func (s *Source) openState(ctx context.Context) error {
+	prefix := media.VolumePrefix(s.keys.ID)
+	if locker, ok := s.o.Medium.(media.Locker); ok {
+		unlock, err := locker.Lock(ctx, prefix+"lock", s.o.Holder)
+		if err != nil {
+			return err
+		}
+		s.closers = append(s.closers, unlock)
+	}
+	if err := os.MkdirAll(s.o.StateDir, 0o700); err != nil {
+		return fmt.Errorf("make the state folder: %w", err)
+	}
+	var err error
+	if s.heads, err = openHeadFile(s.o.StateDir); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.heads.Close)
+	if s.index, err = s.openIndex(); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error { return s.index.Close() })
+	s.catalog, err = media.OpenCatalog(ctx, s.o.CatalogPath, s.o.Medium, s.keys.ID, media.CatalogOptions{Log: s.o.Log})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.catalog.Close)
+	if err := s.catalog.Refresh(ctx); err != nil {
+		return err
+	}
+	return nil
+}
+
+// startPipe begins a session after begin and starts its pipe.
+func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) error {
+	s.flight = stage.NewFlight()
+	table := dedup.New(s.o.DedupBytes, known{s.flight, s.index})
+	if err := table.Load(s.index.Groups); err != nil {
+		return fmt.Errorf("load the fingerprints: %w", err)
+	}
+	var id chunkfmt.SessionID
+	rand.Read(id[:])
+	sealer, err := chunkfmt.NewSealer(&s.keys, id)
+	if err != nil {
+		return err
+	}
+	s.log.add(begin.ordinal, sealer)
+	s.groups = stage.NewGroups(context.WithoutCancel(ctx), stage.GroupsConfig{
+		Keys: &s.keys, Flight: s.flight, Records: s.index, Locator: s.catalog, Medium: s.o.Medium,
+		Sealer: func(ordinal uint32) (*chunkfmt.Sealer, error) {
+			return s.log.sealer(context.WithoutCancel(ctx), ordinal)
+		},
+		CacheBytes: s.o.CacheBytes,
+	})
+	s.closers = append(s.closers, s.groups.Close)
+	s.writer, err = stage.NewWriter(stage.Config{
+		Store: s.o.Store, Keys: &s.keys, Sealer: sealer,
+		Session: id, Ordinal: begin.ordinal, Prev: stage.Head(begin.prev), Info: s.info(begin.prev), Archive: s.index.Archive(),
+		Medium: s.o.Medium, Catalog: s.catalog, Dedup: table, Flight: s.flight, Groups: s.groups,
+		Instances: s.o.Instances, Buffers: s.o.Buffers, ChunkSize: s.o.ChunkBytes,
+		Clock: s.o.Clock, Log: s.o.Log, Faults: s.o.Faults,
+	})
+	if err != nil {
+		return err
+	}
+	s.pipe, err = m.Initiate(context.WithoutCancel(ctx), s.writer.Spec(""))
+	return err
+}
+
+// info describes this session to whoever has the key.
+func (s *Source) info(prev index.Head) []byte {
+	host, _ := os.Hostname() // a name is a courtesy, none is fine
+	info := chunkfmt.SessionInfo{
+		Time: s.o.Clock().UnixNano(), Host: host, User: strconv.Itoa(os.Getuid()),
+		Program: s.o.Program, Volume: s.o.Volume, Chain: prev.Chain,
+	}
+	return info.Append(nil)
+}
+
+// Collector is the head of the pipe.
+func (s *Source) Collector() *stage.Collector { return s.writer.Collector() }
+
+// Groups reads back what was stored.
+func (s *Source) Groups() *stage.Groups { return s.groups }
+
+// Flight knows the groups that the index does not know yet.
+func (s *Source) Flight() *stage.Flight { return s.flight }
+
+// Pipe is the running pipe.
+func (s *Source) Pipe() *pipeline.Pipe { return s.pipe }
+
+// Writer tells how far the session has come.
+func (s *Source) Writer() *stage.Writer { return s.writer }
+
+// Catalog tells which chunks there are.
+func (s *Source) Catalog() *media.Catalog { return s.catalog }
+
+// Index is the view of the log. To keep the head file right, apply through
+// Source.Apply and not through it.
+func (s *Source) Index() Index { return Index{s.index, s.heads} }
+
+// Close waits for the pipe, which ends after a marker MarkEnd went through it or
+// after it has failed, and closes everything. It returns why the pipe failed, if
+// it did.
+func (s *Source) Close() error {
+	var err error
+	if s.pipe != nil {
+		err = s.pipe.Wait()
+		s.writer.Detach()
+		err = errors.Join(err, s.pipe.Close())
+	}
+	return errors.Join(err, s.release())
+}
+
+func (s *Source) release() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
