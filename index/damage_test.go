@@ -68,7 +68,7 @@ func TestFlippedBytes(t *testing.T) {
 	t.Log("seed", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	refused := 0
-	const tries = 400
+	const tries = 200
 	for range tries {
 		d := append([]byte(nil), data...)
 		for range 1 + r.IntN(3) {
@@ -84,7 +84,7 @@ func TestFlippedBytes(t *testing.T) {
 	}
 	// The heads of pages are dense with what can go wrong.
 	for at := 0; at < len(data); at += 4096 {
-		for range 4 {
+		for range 2 {
 			d := append([]byte(nil), data...)
 			d[at+r.IntN(64)] ^= 1 << r.IntN(8)
 			openDamaged(t, dir, d, answers)

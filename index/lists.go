@@ -115,6 +115,22 @@ func (x *Index) Bad(seq chunkfmt.Seq) (why string, is bool, err error) {
 	return why, is, nil
 }
 
+// BadGroups calls f with every group known to be damaged, ascending, until f returns
+// false.
+func (x *Index) BadGroups(f func(seq chunkfmt.Seq, why string) bool) error {
+	err := x.each(bad, nil, func(key, payload []byte, s *section) (bool, error) {
+		seq, err := chunkfmt.ParseGroupKey(key)
+		if err != nil {
+			return false, damaged(err)
+		}
+		return call(s, func() bool { return f(seq, string(payload)) }), nil
+	})
+	if err != nil {
+		return fmt.Errorf("bad groups: %w", err)
+	}
+	return nil
+}
+
 // Meta gives the value of one of the log's meta records; it is the caller's.
 func (x *Index) Meta(name string) (value []byte, ok bool, err error) {
 	err = x.get(records, chunkfmt.MetaKey(name), func(payload []byte) error {

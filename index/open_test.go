@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -40,6 +41,11 @@ func TestOpenKeepsState(t *testing.T) {
 		}
 		if why, is, err := x.Bad(5); err != nil || !is || why != "rot" {
 			t.Fatal(why, is, err)
+		}
+		var all []chunkfmt.Seq
+		noError(t, x.BadGroups(func(seq chunkfmt.Seq, why string) bool { all = append(all, seq); return why == "rot" }))
+		if !slices.Equal(all, []chunkfmt.Seq{5}) {
+			t.Fatal(all)
 		}
 	}
 	noError(t, x.Close())

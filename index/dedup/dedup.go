@@ -54,6 +54,9 @@ type Table struct {
 	dir    []*segment // by the high bits of the tag; a segment may stand in several places
 	depth  uint       // len(dir) == 1<<depth
 	recent recent
+	// dropped groups whose records the source may still have: a neighbour's hit must
+	// not bring them back.
+	dropped map[chunkfmt.Seq]struct{}
 
 	limit              uint64
 	entries, bytes     atomic.Uint64
@@ -73,7 +76,7 @@ const (
 // (6 KiB) if that is more. Hits are confirmed by src.
 func New(limit int64, src Source) *Table {
 	first := newSegment(0, minSegment)
-	t := &Table{src: src, dir: []*segment{first}, limit: uint64(max(limit, 0))}
+	t := &Table{src: src, dir: []*segment{first}, dropped: map[chunkfmt.Seq]struct{}{}, limit: uint64(max(limit, 0))}
 	t.recent.init()
 	t.bytes.Store(first.bytes())
 	return t
@@ -105,6 +108,7 @@ func (t *Table) Add(g chunkfmt.GroupRecord) {
 	if !ok {
 		return
 	}
+	delete(t.dropped, g.Seq)
 	for i := range g.Blocks {
 		t.insert(tagOf(&g.Blocks[i].Fingerprint), v)
 	}
@@ -228,18 +232,24 @@ func (t *Table) bring(seq chunkfmt.Seq, n int) error {
 			return err
 		}
 		if !ok {
+			delete(t.dropped, at)
 			return nil
+		}
+		if _, gone := t.dropped[at]; gone {
+			continue
 		}
 		t.recent.add(at, g.Blocks)
 	}
 	return nil
 }
 
-// Drop makes the group unknown: none of its blocks is found in it again. While the
-// source still has the group's record that is quick, otherwise the whole table is
+// Drop makes the group unknown: none of its blocks is found in it again, unless it is
+// added again. It takes a few words for each group dropped, until the source is seen
+// to have it no longer. While the source still has the group's record that is quick, otherwise the whole table is
 // searched.
 func (t *Table) Drop(seq chunkfmt.Seq) error {
 	t.recent.drop(seq)
+	t.dropped[seq] = struct{}{}
 	v, ok := pack(seq)
 	if !ok {
 		return nil
@@ -279,12 +289,13 @@ func (t *Table) Load(each func(func(chunkfmt.GroupRecord, chunkfmt.Location) boo
 
 // Stats gives the numbers of the table. It may be called from any goroutine.
 func (t *Table) Stats() Stats {
+	hits := t.confirmed.Load() // before the lookups, to be no more than they
 	return Stats{
 		Entries:    t.entries.Load(),
 		Bytes:      t.bytes.Load(),
 		Limit:      t.limit,
 		SampleBits: uint(t.sample.Load()),
 		Lookups:    t.lookups.Load(),
-		Hits:       t.confirmed.Load(),
+		Hits:       hits,
 	}
 }
