@@ -94,6 +94,34 @@ func TestCacheJoinsNotifications(t *testing.T) {
 	}
 }
 
+func TestCacheNotifies(t *testing.T) {
+	type note struct {
+		ino         uint64
+		off, length int64
+	}
+	notes := make(chan note)
+	k := newCache(func(ino uint64, off, length int64) { notes <- note{ino, off, length} })
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		k.run(stop)
+	}()
+	k.open(9, unix.O_WRONLY)
+	k.wrote(9, 0, 100) // alone, so nobody needs to know
+	k.open(9, unix.O_RDONLY)
+	k.wrote(9, 4096, 8192)
+	if got, want := <-notes, (note{9, 4096, 8192}); got != want {
+		t.Errorf("told of %v, want %v", got, want)
+	}
+	k.close(9, true)
+	k.close(9, false)
+	if got, want := <-notes, (note{9, 0, 0}); got != want {
+		t.Errorf("told of %v, want %v", got, want)
+	}
+	close(stop)
+	<-stopped
+}
+
 func TestCacheForgets(t *testing.T) {
 	k := newCache(nil)
 	for ino := range uint64(1000) {

@@ -5,6 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"coffer/fusefs/tree"
 )
 
 const (
@@ -58,6 +63,83 @@ func race(t *testing.T, how string) {
 	}
 }
 
+// gated holds direct writes up before the tree has them, when the kernel has dropped the pages already.
+type gated struct {
+	fuse.RawFileSystem
+	arrived, gate chan struct{}
+}
+
+func (g *gated) Writev(cancel <-chan struct{}, in *fuse.WriteIn, data [][]byte) (uint32, fuse.Status) {
+	g.arrived <- struct{}{}
+	<-g.gate
+	return g.RawFileSystem.Writev(cancel, in, data)
+}
+
+// TestPageBroughtBack makes the race happen: a reader brings an old page back between the kernel's dropping it
+// and the write. (Kernels of late drop pages after a direct write too; TestCacheNotifies is for the others.)
+func TestPageBroughtBack(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		closes bool // the reader closes before the write is done, and opens again
+	}{{"reader stays", false}, {"reader leaves", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			g := &gated{arrived: make(chan struct{}), gate: make(chan struct{})}
+			dir, _ := mountedWith(t, Options{wrap: func(fs fuse.RawFileSystem) fuse.RawFileSystem {
+				g.RawFileSystem = fs
+				return g
+			}})
+			path := filepath.Join(dir, "f")
+			w, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Close()
+			write := func(b byte, meanwhile func()) {
+				t.Helper()
+				done := make(chan error)
+				go func() {
+					_, err := w.WriteAt(bytes.Repeat([]byte{b}, 4096), 0)
+					done <- err
+				}()
+				<-g.arrived
+				meanwhile()
+				g.gate <- struct{}{}
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+			}
+			var r *os.File
+			read := func() ([]byte, error) {
+				got := make([]byte, 4096)
+				_, err := r.ReadAt(got, 0)
+				return got, err
+			}
+			open := func() {
+				if r, err = os.Open(path); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write('a', func() {})
+			open()
+			write('b', func() {
+				if got, err := read(); err != nil || got[0] != 'a' {
+					t.Errorf("read %q before the write, %v", got[0], err)
+				}
+				if c.closes {
+					r.Close()
+				}
+			})
+			if c.closes {
+				open()
+			}
+			defer r.Close()
+			if err := becomes(bytes.Repeat([]byte{'b'}, 4096), read); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // TestUpdateBesideDirectWriter writes through a cached O_RDWR handle and a direct one in turn.
 func TestUpdateBesideDirectWriter(t *testing.T) {
 	dir, _ := mounted(t)
@@ -90,5 +172,53 @@ func TestUpdateBesideDirectWriter(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// TestChangedPastTheMount changes the tree under the kernel's feet, as `coffer put` does, and says so.
+func TestChangedPastTheMount(t *testing.T) {
+	tr := newTree(t)
+	dir := t.TempDir()
+	s, err := Mount(t.Context(), dir, tr, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { away(t, s) })
+	ctx := t.Context()
+	path := filepath.Join(dir, "f")
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Fatalf("before it is there: %v", err)
+	}
+	e, h, err := tr.Create(ctx, tree.Caller{}, tree.RootIno, "f", 0o644, unix.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Release()
+	if _, err := h.Write(ctx, []byte("old"), 0, false); err != nil {
+		t.Fatal(err)
+	}
+	s.EntryChanged(tree.RootIno, "f")
+	r, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for _, want := range []string{"old", "newer"} {
+		if _, err := h.Write(ctx, []byte(want), 0, false); err != nil {
+			t.Fatal(err)
+		}
+		s.InodeChanged(e.Ino)
+		got := make([]byte, 10)
+		n, _ := r.ReadAt(got, 0)
+		if fi, err := r.Stat(); err != nil || string(got[:n]) != want || fi.Size() != int64(len(want)) {
+			t.Errorf("reads %q, want %q; %v", got[:n], want, err)
+		}
+	}
+	if err := tr.Unlink(ctx, tree.RootIno, "f"); err != nil {
+		t.Fatal(err)
+	}
+	s.EntryChanged(tree.RootIno, "f")
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("after it is gone: %v", err)
 	}
 }

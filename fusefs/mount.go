@@ -28,6 +28,8 @@ type Options struct {
 	Log *slog.Logger
 	// Debug logs every request.
 	Debug bool
+
+	wrap func(fuse.RawFileSystem) fuse.RawFileSystem // tests hold requests up with it
 }
 
 const (
@@ -84,7 +86,11 @@ func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, e
 		log:           o.Log,
 		cache:         newCache(s.dropPages),
 	}
-	s.fuse, err = fuse.NewServer(fs, dir, mountOptions(&o))
+	var face fuse.RawFileSystem = fs
+	if o.wrap != nil {
+		face = o.wrap(fs)
+	}
+	s.fuse, err = fuse.NewServer(face, dir, mountOptions(&o))
 	if err != nil {
 		return nil, fmt.Errorf("mount on %s: %w", dir, err)
 	}

@@ -16,11 +16,16 @@ import (
 // mounted mounts a new tree on a new directory for the time of the test.
 func mounted(t *testing.T) (dir string, s *Server) {
 	t.Helper()
+	return mountedWith(t, Options{Source: "test"})
+}
+
+func mountedWith(t *testing.T, o Options) (dir string, s *Server) {
+	t.Helper()
 	dir = filepath.Join(t.TempDir(), "mnt")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Mount(t.Context(), dir, newTree(t), Options{Source: "test"})
+	s, err := Mount(t.Context(), dir, newTree(t), o)
 	if err != nil {
 		t.Fatal(err)
 	}

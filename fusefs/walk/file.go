@@ -29,8 +29,8 @@ func (w *reader) storeFile(ctx context.Context, n *node) (tree.Ino, error) {
 	if err != nil {
 		return 0, onTree(err)
 	}
+	defer h.Release() // not before it has a name
 	read, err := w.copy(ctx, h, fd, &before)
-	h.Release()
 	w.report.bytes.Add(uint64(read))
 	if err == nil {
 		err = w.settleFile(ctx, n, e, fd, &before)

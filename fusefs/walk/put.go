@@ -73,18 +73,18 @@ func (r *run) put(ctx context.Context) error {
 		return err
 	}
 
-	work, ctx := errgroup.WithContext(ctx)
+	work, working := errgroup.WithContext(ctx)
 	work.Go(func() error {
 		defer close(r.jobs)
 		for _, s := range sources {
-			if err := r.walkSource(ctx, s, target); err != nil {
+			if err := r.walkSource(working, s, target); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	for range r.opts.parallel() {
-		work.Go(func() error { return newReader(r).work(ctx) })
+		work.Go(func() error { return newReader(r).work(working) })
 	}
 	if err := work.Wait(); err != nil || !r.opts.Delete {
 		return err
