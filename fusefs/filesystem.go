@@ -2,9 +2,9 @@ package fusefs
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -29,6 +29,7 @@ type filesystem struct {
 	log     *slog.Logger
 	handles handles
 	cache   *cache
+	said    atomic.Pointer[string] // the I/O error that was logged last
 }
 
 // String implements fuse.RawFileSystem.
@@ -49,10 +50,18 @@ func (fs *filesystem) status(err error) fuse.Status {
 	if errno == unix.EINTR && fs.ctx.Err() != nil {
 		return fuse.EIO
 	}
-	if errno == unix.EIO && !errors.Is(err, unix.EIO) {
-		fs.log.Error("I/O error", "err", err)
+	if errno == unix.EIO {
+		fs.complain(err)
 	}
 	return fuse.Status(errno)
+}
+
+// complain logs what the application is told as a mere EIO; the same error time and again, once.
+func (fs *filesystem) complain(err error) {
+	text := err.Error()
+	if last := fs.said.Swap(&text); last == nil || *last != text {
+		fs.log.Error("I/O error", "err", err)
+	}
 }
 
 // caller is the identity that owns what a request creates. The umask comes along, for the kernel leaves

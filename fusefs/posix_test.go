@@ -291,6 +291,30 @@ func TestAppendMapped(t *testing.T) {
 	}
 }
 
+// TestSyncedWrites: with O_SYNC a write is stable when it returns, direct or not.
+func TestSyncedWrites(t *testing.T) {
+	tr := newTree(t)
+	dir := t.TempDir()
+	s, err := Mount(t.Context(), dir, tr, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { away(t, s) })
+	for _, flags := range []int{os.O_WRONLY | unix.O_SYNC, os.O_RDWR | unix.O_SYNC, os.O_WRONLY | unix.O_DSYNC} {
+		f, err := os.OpenFile(filepath.Join(dir, itoa(flags)), flags|os.O_CREATE, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString("precious"); err != nil {
+			t.Error(err)
+		}
+		if st := tr.Status(); st.DirtyFor != 0 || st.Unacked != 0 {
+			t.Errorf("flags %x: %+v after the write", flags, st)
+		}
+		f.Close()
+	}
+}
+
 func TestUnlinkedOpen(t *testing.T) {
 	dir, _ := mounted(t)
 	f, err := os.Create(filepath.Join(dir, "f"))

@@ -19,16 +19,20 @@ func (starter) Initiate(ctx context.Context, spec pipeline.Spec) (*pipeline.Pipe
 }
 
 // newTree makes the tree of a new volume in memory, all of the pipe below it.
-func newTree(t *testing.T) *tree.Tree {
+func newTree(t testing.TB) *tree.Tree {
+	t.Helper()
+	return newTreeOn(t, mem.New(1<<30))
+}
+
+func newTreeOn(t testing.TB, m media.Medium) *tree.Tree {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	m := mem.New(1 << 30)
 	store, err := media.CreateStore(ctx, m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s, err := mover.OpenSource(ctx, starter{}, mover.Options{
-		Medium: m, Store: store, Volume: "test", StateDir: t.TempDir(), Buffers: 24,
+		Medium: m, Store: store, Volume: "test", StateDir: t.TempDir(),
 	})
 	if err != nil {
 		t.Fatal(err)
