@@ -56,8 +56,7 @@ type Server struct {
 }
 
 // Mount mounts the tree on the directory dir, which must exist, be empty and not be mounted on; else the error
-// wraps ErrNotDirectory, ErrNotEmpty, ErrMounted, ErrStale or ErrNoFuse. A dead mount of this program's
-// is detached first. When Mount returns, the mount can be used.
+// wraps ErrNotDirectory, ErrNotEmpty, ErrMounted, ErrStale or ErrNoFuse. When Mount returns, the mount can be used.
 //
 // Requests that wait are called off with EIO when ctx ends; the mount itself stays until Unmount or Detach.
 func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, error) {
@@ -66,9 +65,6 @@ func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, e
 		return nil, fmt.Errorf("mount: %w: %w", ErrNotDirectory, err)
 	}
 	if err := checkDevice(); err != nil {
-		return nil, fmt.Errorf("mount on %s: %w", dir, err)
-	}
-	if err := detachStale(dir, "fuse."+fsType); err != nil {
 		return nil, fmt.Errorf("mount on %s: %w", dir, err)
 	}
 	if err := checkMountPoint(dir); err != nil {

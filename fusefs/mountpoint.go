@@ -70,18 +70,6 @@ func isStale(dir string) bool {
 	return unix.Statfs(dir, &st) == unix.ENOTCONN
 }
 
-// detachStale takes away the dead mount on dir when it was one of the given kind, as of a program that was killed.
-func detachStale(dir, kind string) error {
-	m, mounted, err := findMount(dir)
-	if err != nil || !mounted || m.kind != kind || !isStale(dir) {
-		return err
-	}
-	if err := unmount(dir, true); err != nil {
-		return fmt.Errorf("detach the stale mount on %s: %w", dir, err)
-	}
-	return nil
-}
-
 // checkDevice says whether this process may mount at all. fusermount3 opens the device with the user's own rights.
 func checkDevice() error {
 	if err := unix.Access("/dev/fuse", unix.R_OK|unix.W_OK); err != nil {

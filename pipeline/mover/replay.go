@@ -26,7 +26,7 @@ type replayer struct {
 
 	head    index.Head // after the last whole batch
 	next    chunkfmt.Seq
-	chain   chunkfmt.Hash // after the last part
+	chain   chunkfmt.Hash // after the last part, of a whole batch or not
 	parts   []part        // of a batch whose last part has not come
 	batches []index.Batch // whole, not yet applied
 	records int
@@ -309,7 +309,7 @@ func (r *replayer) batch(tag chunkfmt.Tag, payload []byte) error {
 		}
 		p.records = append(p.records, record)
 	}
-	if header.Prev != r.chain {
+	if header.Prev != r.head.Chain || int(header.Part) != len(r.parts) {
 		return fmt.Errorf("%w: batch %v does not follow the one before it", ErrDamaged, tag.Seq)
 	}
 	r.chain = chunkfmt.NextChain(r.chain, payload)

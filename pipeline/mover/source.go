@@ -147,11 +147,15 @@ func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) erro
 		CacheBytes: s.o.CacheBytes,
 	})
 	s.closers = append(s.closers, s.groups.Close)
+	reserve, err := s.reserve(ctx)
+	if err != nil {
+		return err
+	}
 	s.writer, err = stage.NewWriter(stage.Config{
 		Store: s.o.Store, Keys: &s.keys, Sealer: sealer,
 		Session: id, Ordinal: begin.ordinal, Prev: stage.Head(begin.prev), Info: s.info(begin.prev), Archive: s.index.Archive(),
 		Medium: s.o.Medium, Catalog: s.catalog, Dedup: table, Flight: s.flight, Groups: s.groups,
-		Instances: s.o.Instances, Buffers: s.o.Buffers, ChunkSize: s.o.ChunkBytes,
+		Instances: s.o.Instances, Buffers: s.o.Buffers, ChunkSize: s.o.ChunkBytes, Reserve: reserve,
 		Clock: s.o.Clock, Log: s.o.Log, Faults: s.o.Faults,
 	})
 	if err != nil {
@@ -159,6 +163,21 @@ func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) erro
 	}
 	s.pipe, err = m.Initiate(context.WithoutCancel(ctx), s.writer.Spec(""))
 	return err
+}
+
+// reserve is the space that data leaves free for metadata, so that deletes work on
+// a full medium: 64 MiB, of a small medium an eighth.
+func (s *Source) reserve(ctx context.Context) (uint64, error) {
+	const most = 64 << 20
+	spacer, ok := s.o.Medium.(media.Spacer)
+	if !ok {
+		return most, nil
+	}
+	space, err := spacer.Space(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("ask the medium for its space: %w", err)
+	}
+	return max(1, min(most, space.Total/8)), nil
 }
 
 // info describes this session to whoever has the key.

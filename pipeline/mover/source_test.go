@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -109,8 +110,9 @@ func (p place) mustOpen(t *testing.T) *writing {
 
 // writing is a session in a test. Each batch puts one meta record.
 type writing struct {
-	t *testing.T
-	s *Source
+	t      *testing.T
+	s      *Source
+	filler int // more records of 1 kB in each batch
 }
 
 type records []chunkfmt.Record
@@ -146,8 +148,12 @@ func (w *writing) cut(kind stage.MarkerKind, key, value string, data []byte) {
 	acked := make(chan error, 1)
 	var journal stage.Journal
 	var batch records
+	for i := range w.filler {
+		batch = append(batch, chunkfmt.Record{Op: chunkfmt.OpPut, Kind: chunkfmt.RecMeta,
+			Key: chunkfmt.MetaKey(fmt.Sprintf("filler%d", i)), Value: make([]byte, 1000)})
+	}
 	if key != "" {
-		batch = records{{Op: chunkfmt.OpPut, Kind: chunkfmt.RecMeta, Key: chunkfmt.MetaKey(key), Value: []byte(value)}}
+		batch = append(batch, chunkfmt.Record{Op: chunkfmt.OpPut, Kind: chunkfmt.RecMeta, Key: chunkfmt.MetaKey(key), Value: []byte(value)})
 	}
 	slot.Cut(stage.Marker{
 		Kind: kind, Batch: batch,
@@ -229,6 +235,26 @@ func TestSessionsGoOn(t *testing.T) {
 	other := p.copyOf(t).mustOpen(t)
 	other.want(map[string]string{"a": "2", "b": "1", "c": "3"})
 	other.end()
+}
+
+// TestBatchOfManyParts puts batches that take several tags, as a cut of many
+// files does.
+func TestBatchOfManyParts(t *testing.T) {
+	p := newPlace(t)
+	w := p.mustOpen(t)
+	w.filler = 3000
+	w.put("a", "1")
+	w.put("b", "1")
+	w.crash()
+	w = p.mustOpen(t)
+	w.put("a", "2")
+	w.end()
+	want := map[string]string{"a": "2", "b": "1"}
+	for _, q := range []place{p, p.copyOf(t)} {
+		w := q.mustOpen(t)
+		w.want(want)
+		w.end()
+	}
 }
 
 func TestRolledBack(t *testing.T) {

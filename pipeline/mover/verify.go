@@ -83,22 +83,42 @@ func (r *replayer) reaches(ctx context.Context, s *session, seq chunkfmt.Seq) er
 // errNotThere: a session has no readable tag of that number.
 var errNotThere = errors.New("not in the log")
 
-// chainAt computes the chain hash after the batch part of number seq.
+// chainAt computes the chain hash after the batch whose last part has the number seq.
 func (r *replayer) chainAt(ctx context.Context, s *session, seq chunkfmt.Seq) (chunkfmt.Hash, error) {
 	if seq.Number() == 1 {
 		return chunkfmt.SessionChain(s.chain, s.id), nil
 	}
-	payload, err := r.payloadOf(ctx, s, seq)
+	header, _, err := r.headerOf(ctx, s, seq)
 	if err != nil {
 		return chunkfmt.Hash{}, err
+	}
+	chain := header.Prev
+	for part := header.Prefix + 1; part <= seq; part++ {
+		_, payload, err := r.headerOf(ctx, s, part)
+		if err != nil {
+			return chunkfmt.Hash{}, err
+		}
+		chain = chunkfmt.NextChain(chain, payload)
+	}
+	return chain, nil
+}
+
+// headerOf reads the batch part of number seq.
+func (r *replayer) headerOf(ctx context.Context, s *session, seq chunkfmt.Seq) (chunkfmt.BatchHeader, []byte, error) {
+	payload, err := r.payloadOf(ctx, s, seq)
+	if err != nil {
+		return chunkfmt.BatchHeader{}, nil, err
 	}
 	header, records := chunkfmt.ParseBatch(payload)
 	for _, err := range records {
 		if err != nil {
-			return chunkfmt.Hash{}, fmt.Errorf("%w: batch %v: %w", ErrDamaged, seq, err)
+			return header, nil, fmt.Errorf("%w: batch %v: %w", ErrDamaged, seq, err)
 		}
 	}
-	return chunkfmt.NextChain(header.Prev, payload), nil
+	if header.Prefix >= seq {
+		return header, nil, fmt.Errorf("%w: batch %v begins at %v", ErrDamaged, seq, header.Prefix+1)
+	}
+	return header, payload, nil
 }
 
 // payloadOf finds the batch part of number seq in the session's chunks, the
