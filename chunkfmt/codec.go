@@ -23,7 +23,8 @@ var zstdDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
 const zstdWindow = 8 << 20
 
 // Decompress appends to dst the rawLen bytes that src holds compressed, and returns the
-// extended slice. It allocates at most what dst lacks of rawLen, whatever src says. dst
+// extended slice. It allocates at most what dst lacks of rawLen, and for CodecColumns a few
+// times rawLen, whatever src says. dst
 // and src must be disjoint. It fails with ErrDamaged when src is not exactly rawLen bytes
 // compressed with c, and when rawLen is over MaxRaw, and with ErrVersion for an unknown codec.
 // Concurrent use is safe.
@@ -46,6 +47,13 @@ func Decompress(dst []byte, c Codec, rawLen int, src []byte) ([]byte, error) {
 		var d *zstd.Decoder
 		if d, err = zstdDecoder(); err == nil {
 			got, err = d.DecodeAll(src, room)
+		}
+	case CodecColumns:
+		var d *zstd.Decoder
+		if d, err = zstdDecoder(); err == nil {
+			if got, err = d.DecodeAll(src, make([]byte, 0, rawLen+columnsSlack)); err == nil {
+				got, err = fromColumns(room, got)
+			}
 		}
 	default:
 		return nil, fmt.Errorf("decompress: codec %d: %w", uint8(c), ErrVersion)

@@ -7,9 +7,10 @@ type Codec uint8
 
 // The codecs.
 const (
-	CodecStored Codec = 0
-	CodecS2     Codec = 1 // S2 block format
-	CodecZstd   Codec = 2 // one zstd frame
+	CodecStored  Codec = 0
+	CodecS2      Codec = 1 // S2 block format
+	CodecZstd    Codec = 2 // one zstd frame
+	CodecColumns Codec = 3 // a batch by columns (see AppendColumns), one zstd frame
 )
 
 // String returns the codec's name.
@@ -21,6 +22,8 @@ func (c Codec) String() string {
 		return "s2"
 	case CodecZstd:
 		return "zstd"
+	case CodecColumns:
+		return "columns"
 	}
 	return "unknown codec"
 }

@@ -31,6 +31,7 @@ const (
 	levelFastest = int8(zstd.SpeedFastest)
 	levelDefault = int8(zstd.SpeedDefault)
 	levelBetter  = int8(zstd.SpeedBetterCompression)
+	levelBest    = int8(zstd.SpeedBestCompression) // for batches: few bytes, kept for ever, twice
 )
 
 // compress compresses groups into the output buffer, at the places where their
@@ -38,7 +39,8 @@ const (
 // seal to write them across. It has many instances.
 type compress struct {
 	w        *Writer
-	encoders [levelBetter + 1]*zstd.Encoder
+	encoders [levelBest + 1]*zstd.Encoder
+	columns  []byte // a batch by columns
 	scratch  []byte
 }
 
@@ -107,7 +109,15 @@ func (c *compress) group(g *group, p *pipeline.Port) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		body = e.EncodeAll(g.plain, c.scratch[:0])
+		plain := g.plain
+		if codec == chunkfmt.CodecColumns {
+			var ok bool
+			if c.columns, ok = chunkfmt.AppendColumns(c.columns[:0], g.plain); !ok {
+				return nil, fmt.Errorf("batch %v is none: %w", g.seq, chunkfmt.ErrDamaged)
+			}
+			plain = c.columns
+		}
+		body = e.EncodeAll(plain, c.scratch[:0])
 		c.scratch = body[:0]
 	}
 	if len(body)+len(body)/32 >= len(g.plain) {
@@ -121,6 +131,9 @@ func (c *compress) group(g *group, p *pipeline.Port) ([]byte, error) {
 // choose decides by the data and by the queues.
 func (c *compress) choose(g *group, p *pipeline.Port) (chunkfmt.Codec, int8) {
 	way := c.w.cfg.Compression
+	if g.kind == chunkfmt.KindBatch {
+		return chunkfmt.CodecColumns, levelBest
+	}
 	if g.kind != chunkfmt.KindData {
 		return chunkfmt.CodecZstd, levelFastest
 	}

@@ -18,11 +18,16 @@ import (
 // sourceTree is a tree of real files: a part of the Go distribution, or with COFFER_WHOLE_TREE=1 all of it.
 func sourceTree(t *testing.T) string {
 	t.Helper()
-	root := strings.TrimSpace(rig.Output(t, "go", "env", "GOROOT"))
+	root := goRoot(t)
 	if os.Getenv("COFFER_WHOLE_TREE") == "1" {
 		return root
 	}
 	return filepath.Join(root, "src", "cmd")
+}
+
+func goRoot(t *testing.T) string {
+	t.Helper()
+	return strings.TrimSpace(rig.Output(t, "go", "env", "GOROOT"))
 }
 
 // TestTree copies a tree in, and wants it back unchanged: at once, after unmount and mount, after the
@@ -62,8 +67,10 @@ func TestTree(t *testing.T) {
 }
 
 // TestRepetition stores a tree again and shifted by one KiB, which must take hardly any room.
+// It is the whole tree: in a part of it, files are smaller than they are on average, and what describes them
+// weighs more.
 func TestRepetition(t *testing.T) {
-	source := sourceTree(t)
+	source := goRoot(t)
 	p := newPlace(t)
 
 	// Each step is a mount of its own, so that what it stores is all in the store after it.
