@@ -99,14 +99,26 @@ func (p *Pipe) run(ctx context.Context) error {
 	return nil
 }
 
+// outcome is how a module ended; stack is where, if it did not return.
+type outcome struct {
+	err   error
+	stack []byte
+}
+
 func (p *Pipe) runInstance(ctx context.Context, in instance) {
+	var o outcome
+	// Deferred, since a module may end its goroutine instead of returning.
+	defer p.instanceEnded(in, &o)
+	call(ctx, in.module, in.port, &o)
+}
+
+func (p *Pipe) instanceEnded(in instance, o *outcome) {
 	st := in.port.stage
-	err, stack := call(ctx, in.module, in.port)
-	if n := in.port.unsettled(); err == nil && n > 0 {
-		err = fmt.Errorf("returned before it had settled %d numbers: %w", n, ErrMisuse)
+	if n := in.port.unsettled(); o.err == nil && n > 0 {
+		o.err = fmt.Errorf("returned before it had settled %d numbers: %w", n, ErrMisuse)
 	}
-	if err != nil {
-		p.Abort(&ModuleError{st.spec.Name, in.port.instance, err, stack})
+	if o.err != nil {
+		p.Abort(&ModuleError{st.spec.Name, in.port.instance, o.err, o.stack})
 	}
 	if st.running.Add(-1) > 0 {
 		return
@@ -124,7 +136,7 @@ func (p *Pipe) runInstance(ctx context.Context, in instance) {
 }
 
 // call runs a module and makes an error of whatever else may end it.
-func call(ctx context.Context, m Module, port *Port) (err error, stack []byte) {
+func call(ctx context.Context, m Module, port *Port, o *outcome) {
 	// A module that touches memory outside of a segment dies alone, not with the process.
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	returned := false
@@ -132,19 +144,18 @@ func call(ctx context.Context, m Module, port *Port) (err error, stack []byte) {
 		if returned {
 			return
 		}
-		stack = debug.Stack()
+		o.stack = debug.Stack()
 		switch v := recover().(type) {
 		case nil:
-			err = errors.New("goroutine exited")
+			o.err = errors.New("goroutine exited")
 		case error:
-			err = fmt.Errorf("panic: %w", v)
+			o.err = fmt.Errorf("panic: %w", v)
 		default:
-			err = fmt.Errorf("panic: %v", v)
+			o.err = fmt.Errorf("panic: %v", v)
 		}
 	}()
-	err = m.Run(ctx, port)
+	o.err = m.Run(ctx, port)
 	returned = true
-	return err, nil
 }
 
 // Abort stops the pipe because of err: all waits end, queued buffers are freed, the modules'
