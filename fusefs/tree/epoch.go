@@ -1,10 +1,13 @@
 package tree
 
 import (
+	"encoding/binary"
 	"fmt"
 	"sync/atomic"
 	"time"
 
+	"coffer/chunkfmt"
+	"coffer/index"
 	"coffer/pipeline/stage"
 )
 
@@ -36,7 +39,8 @@ type epoch struct {
 	cost  atomic.Int64          // bytes of memory, about
 	since atomic.Int64          // Clock, ns, of the first change
 
-	ready chan struct{} // closed when the freeze is complete
+	ready   chan struct{} // closed when the freeze is complete
+	nextIno Ino           // the next inode number to give, if this epoch gave any
 
 	// Guarded by Tree.backlog.mu.
 	journal stage.Journal
@@ -108,6 +112,9 @@ func (t *Tree) freeze(slot CutSlot, m stage.Marker) *epoch {
 	defer t.epochMu.Unlock()
 	e := t.cur
 	t.cur = newEpoch(e.n + 1)
+	if last := t.nextIno.Load(); last > t.frozenIno {
+		t.frozenIno, e.nextIno = last, Ino(last+1)
+	}
 	m.Batch = e
 	m.Journalled = func(j stage.Journal) { t.journalled(e, j) }
 	m.Acked = func(err error) { t.acked(e, err) }
@@ -130,6 +137,13 @@ func (t *Tree) freeze(slot CutSlot, m stage.Marker) *epoch {
 // instant each.
 func (e *epoch) Encode(w stage.RecordSink) error {
 	<-e.ready
+	if e.nextIno != 0 {
+		// What was made and deleted again leaves no other trace of its number.
+		v := binary.BigEndian.AppendUint64(nil, uint64(e.nextIno))
+		if err := put(w, chunkfmt.RecMeta, chunkfmt.MetaKey(index.MetaNextIno), v); err != nil {
+			return fmt.Errorf("encode the next inode number: %w", err)
+		}
+	}
 	for d := e.dirty.Load(); d != nil; d = d.nextDirty {
 		if err := d.encode(w); err != nil {
 			return fmt.Errorf("encode inode %d of cut %d: %w", d.i.ino, e.n, err)

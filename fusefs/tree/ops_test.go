@@ -350,6 +350,9 @@ func (r *rig) walk(ctx context.Context, path string) (Entry, error) {
 func (r *rig) in(ctx context.Context, path string) (Ino, string, error) {
 	dir, name := parentOf(path)
 	e, err := r.walk(ctx, dir)
+	if err == nil && e.Attr.Mode&unix.S_IFMT != unix.S_IFDIR {
+		err = unix.ENOTDIR
+	}
 	return e.Ino, name, err
 }
 

@@ -19,8 +19,10 @@ type Tree struct {
 	cfg     Config
 	table   *table
 	nextIno atomic.Uint64 // the last one given
-	handles atomic.Int64
-	dirty   atomic.Int64 // cost of all epochs not yet in the index
+	// frozenIno is the last one that a frozen epoch tells of. Guarded by epochMu, held for writing.
+	frozenIno uint64
+	handles   atomic.Int64
+	dirty     atomic.Int64 // cost of all epochs not yet in the index
 
 	// epochMu is held for reading by every change, and for writing by the
 	// freeze. It guards cur. It comes before all other locks.

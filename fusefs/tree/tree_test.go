@@ -99,3 +99,29 @@ func (r *rig) settle() {
 	r.log.settle()
 	r.table.drop()
 }
+
+// TestNumbersAreNeverReused makes a file, lets a cut know of it and its end, and
+// makes another one in a later session.
+func TestNumbersAreNeverReused(t *testing.T) {
+	ctx := t.Context()
+	r := newRig(t, func(*Config) {})
+	var last Ino
+	for range 3 {
+		e, h, err := r.Create(ctx, someone, RootIno, "file", 0o600, unix.O_RDWR)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Ino <= last {
+			t.Fatalf("inode number %d after %d", e.Ino, last)
+		}
+		last = e.Ino
+		h.Release()
+		if err := r.Unlink(ctx, RootIno, "file"); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Sync(ctx); err != nil {
+			t.Fatal(err)
+		}
+		r.reopen()
+	}
+}
