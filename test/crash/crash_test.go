@@ -129,10 +129,11 @@ func (s *series) kill(t *testing.T) error {
 
 func (s *series) powerCut(t *testing.T) error {
 	return s.crash(t, func(_ *rig.Mount, r *run) error {
+		r.cutting.Store(true)
 		if err := s.disk.Cut(); err != nil {
 			return err
 		}
-		// The process may live on for a moment: what it acknowledges now was not stable.
+		// The process lives on for a moment and meets a disk that is gone.
 		<-time.After(time.Duration(s.rng.IntN(150)) * time.Millisecond)
 		r.stop.Store(true)
 		return nil
