@@ -23,7 +23,6 @@ type mountOptions struct {
 	allowOther bool
 	readAhead  byteSize
 	handoff    bool
-	args       []string // of the program, for the process in the background
 	out        io.Writer
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 	"testing"
 
@@ -38,7 +37,6 @@ type fakeLog struct {
 	begins  int    // slots not released
 	onCut   func() // at the instant of each cut
 	oddTail bool   // end every other unfinished block instead of a tail
-	reopen  int
 }
 
 // fakeCut is a cut as it went into the log.
@@ -87,14 +85,6 @@ func (l *fakeLog) restart() {
 	l.ordinal++
 	l.mu.Unlock()
 	l.wg.Go(l.pack)
-}
-
-func (l *fakeLog) stop() {
-	l.mu.Lock()
-	l.closed = true
-	l.wake.Broadcast()
-	l.mu.Unlock()
-	l.wg.Wait()
 }
 
 func (l *fakeLog) next() chunkfmt.Seq {
@@ -387,5 +377,3 @@ func (l *fakeLog) indexAt(t testing.TB, n int) *index.Index {
 	}
 	return x
 }
-
-const forever = math.MaxInt64

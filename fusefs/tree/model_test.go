@@ -24,13 +24,13 @@ type openNode struct {
 }
 
 type node struct {
-	mode, nlink, uid, gid, rdev uint32
-	data                        []byte
-	target                      string
-	entries                     map[string]*node
-	parent                      *node
-	xattrs                      map[string]string
-	atime, mtime, ctime, btime  int64
+	mode, nlink, uid, gid      uint32
+	data                       []byte
+	target                     string
+	entries                    map[string]*node
+	parent                     *node
+	xattrs                     map[string]string
+	atime, mtime, ctime, btime int64
 }
 
 func newModel() *model {

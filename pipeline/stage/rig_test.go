@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"testing"
 
 	"coffer/chunkfmt"
 	"coffer/index/dedup"
@@ -346,6 +345,3 @@ func (b *batch) Encode(w stage.RecordSink) error {
 	}
 	return nil
 }
-
-// deadline bounds a test that would hang.
-func deadline(t *testing.T) context.Context { return t.Context() }
