@@ -62,7 +62,8 @@ type Appender interface {
 	// Append writes the parts one after the other at the end of the object
 	// and returns the offset of the first byte. It is all or nothing: after
 	// an error the object has its old size, or else, where that could not be
-	// restored, the error is ErrTorn and every further Append fails with it.
+	// restored, the error is ErrTorn and every further Append fails with it;
+	// Sync still makes stable what was appended before.
 	// ErrFull may be retried once space has returned. Parts are not retained
 	// nor modified.
 	Append(ctx context.Context, parts ...[]byte) (off int64, err error)

@@ -32,7 +32,8 @@ type appender struct {
 
 	mu     sync.Mutex // serialises Append; may be taken while syncMu is held
 	behind int64      // up to here the kernel was told to write
-	torn   error      // why the file is not to be trusted any more
+	torn   error      // an append left a part behind: nothing may follow it
+	lost   error      // a sync has failed: what is stable is not known any more
 	closed bool
 
 	syncMu sync.Mutex // serialises Sync
@@ -59,7 +60,11 @@ func (a *appender) Append(ctx context.Context, parts ...[]byte) (int64, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	off := a.size.Load()
-	if err := a.usable(ctx); err != nil {
+	err := a.usable(ctx)
+	if err == nil {
+		err = a.torn
+	}
+	if err != nil {
 		return off, fmt.Errorf("append to %s: %w", a.name, err)
 	}
 	end, err := writev(int(a.file.Fd()), off, parts)
@@ -103,8 +108,8 @@ func (a *appender) Sync(ctx context.Context) error {
 		// second sync would succeed and prove nothing.
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.torn = fmt.Errorf("%w: %w", media.ErrTorn, translate(err))
-		return fmt.Errorf("sync %s: %w", a.name, a.torn)
+		a.lost = fmt.Errorf("%w: %w", media.ErrTorn, translate(err))
+		return fmt.Errorf("sync %s: %w", a.name, a.lost)
 	}
 	return nil
 }
@@ -123,13 +128,13 @@ func (a *appender) Close() error {
 	return a.file.Close()
 }
 
-// usable tells why the appender cannot go on; a.mu is held.
+// usable tells why the appender can neither append nor sync; a.mu is held.
 func (a *appender) usable(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case a.torn != nil:
-		return a.torn
+	case a.lost != nil:
+		return a.lost
 	case a.closed:
 		return media.ErrClosed
 	}

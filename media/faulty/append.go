@@ -16,17 +16,18 @@ type appender struct {
 	file   *file
 	inner  media.Appender
 
-	mu   sync.Mutex // guards torn
-	torn error
+	mu   sync.Mutex // guards what follows
+	torn error      // an append left a part behind
+	lost error      // a sync has failed
 }
 
 func (a *appender) Append(ctx context.Context, parts ...[]byte) (int64, error) {
-	if err := a.usable(); err != nil {
+	if err := a.usable(true); err != nil {
 		return a.Size(), fmt.Errorf("append to %s: %w", a.name, err)
 	}
 	if err := a.medium.begin(ctx, Append, a.name); err != nil {
 		if errors.Is(err, media.ErrTorn) {
-			a.tear(err)
+			a.tear(&a.torn, err)
 			err = errors.Join(err, a.leaveHalf(ctx, parts))
 		}
 		return a.Size(), err
@@ -73,7 +74,7 @@ func (a *appender) leaveHalf(ctx context.Context, parts [][]byte) error {
 }
 
 func (a *appender) Sync(ctx context.Context) error {
-	if err := a.usable(); err != nil {
+	if err := a.usable(false); err != nil {
 		return fmt.Errorf("sync %s: %w", a.name, err)
 	}
 	if err := ctx.Err(); err != nil {
@@ -86,7 +87,7 @@ func (a *appender) Sync(ctx context.Context) error {
 	dropped := errors.Is(err, ErrDrop)
 	if err != nil && !dropped {
 		if ctx.Err() == nil {
-			a.tear(err)
+			a.tear(&a.lost, err)
 		}
 		return err
 	}
@@ -112,14 +113,18 @@ func (a *appender) Close() error {
 	return a.inner.Close()
 }
 
-func (a *appender) tear(cause error) {
+func (a *appender) tear(why *error, cause error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.torn = fmt.Errorf("%w: %w", media.ErrTorn, cause)
+	*why = fmt.Errorf("%w: %w", media.ErrTorn, cause)
 }
 
-func (a *appender) usable() error {
+// usable tells why the appender cannot append, or sync.
+func (a *appender) usable(toAppend bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.torn
+	if toAppend && a.torn != nil {
+		return a.torn
+	}
+	return a.lost
 }

@@ -43,7 +43,6 @@ func replay(ctx context.Context, m media.Medium) (*replayed, error) {
 	var want uint64 = 1
 	var parts [][]byte
 	var watermark chunkfmt.Seq
-	torn := false
 	for _, info := range list {
 		_, id, ok := media.ParseChunkName(info.Name)
 		if !ok {
@@ -63,15 +62,16 @@ func replay(ctx context.Context, m media.Medium) (*replayed, error) {
 				err = s.CheckPayload(e)
 			}
 			if err != nil {
-				torn = true
-				break
+				break // whatever is lost here may stand in the next chunk
 			}
 			if id.Mirror() {
 				r.copies++
 				continue
 			}
-			if torn || e.Tag.Seq.Number() != want {
-				torn = true
+			if e.Tag.Seq.Number() < want {
+				continue // written again, after an append that was torn
+			}
+			if e.Tag.Seq.Number() > want {
 				break
 			}
 			want++
