@@ -145,7 +145,7 @@ func (c *control) put(ctx context.Context, request monitor.PutRequest, tell func
 		return fmt.Errorf("the volume is being unmounted: %w", unix.EBUSY)
 	}
 	defer c.puts.RUnlock()
-	result, err := walk.Put(ctx, c.v.tree, r.options(c.server, c.server.Dir()), func(p walk.Progress) { tell(putLineOf(p)) })
+	result, err := walk.Put(ctx, c.v.tree, r.options(c.server, c.server.Dir(), c.v.path), func(p walk.Progress) { tell(putLineOf(p)) })
 	if err == nil {
 		err = c.v.tree.Sync(ctx)
 	}

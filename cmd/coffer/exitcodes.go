@@ -55,7 +55,7 @@ var exitCodes = []exitCode{
 	{13, "init: there is a store already, or the directory is not empty", []error{errStoreThere},
 		"Give a directory that is empty or does not exist."},
 	{14, "the mount point is missing or not a directory", []error{fusefs.ErrNotDirectory}, "Make the directory first."},
-	{15, "the mount point is in use or not empty", []error{fusefs.ErrMounted, fusefs.ErrNotEmpty}, "Choose another directory, or clear this one."},
+	{15, "the mount point is in use: something is mounted there", []error{fusefs.ErrMounted}, "Choose another directory, or unmount it."},
 	{16, "the mount point is stale: the program that served it has ended", []error{fusefs.ErrStale}, ""},
 	{17, "the volume is open for writing already", []error{media.ErrLocked},
 		"One process at a time writes a volume. `coffer status` shows what is mounted."},
@@ -69,6 +69,7 @@ var exitCodes = []exitCode{
 	{23, "the store is damaged", []error{mover.ErrDamaged, stage.ErrDamaged, keyring.ErrDamaged, media.ErrStoreFormat},
 		"Use another copy of the store if there is one. `coffer rebuild` reads all that can be read."},
 	{24, "what had been written did not all reach the store", []error{errLost}, "Keep the originals. `coffer status` and the log say what failed."},
+	{25, "the mount point is not empty", []error{fusefs.ErrNotEmpty}, "Choose another directory, or clear this one."},
 	{130, "interrupted", []error{context.Canceled}, ""},
 }
 

@@ -87,7 +87,7 @@ func putDirectly(ctx context.Context, o *putOptions, tell func(putLine)) error {
 	if err != nil {
 		return errors.Join(err, s.medium.Close())
 	}
-	result, err := walk.Put(ctx, v.tree, o.request.options(nil), func(p walk.Progress) { tell(putLineOf(p)) })
+	result, err := walk.Put(ctx, v.tree, o.request.options(nil, s.path), func(p walk.Progress) { tell(putLineOf(p)) })
 	tell(putLine{Counts: result.Counts, Done: err == nil})
 	return errors.Join(err, v.close(lasting))
 }

@@ -22,6 +22,7 @@ const (
 	exitStoreThere = 13
 	exitNoDir      = 14
 	exitInUse      = 15
+	exitNotEmpty   = 25
 	exitStale      = 16
 	exitLocked     = 17
 	exitNoFuse     = 18
@@ -56,7 +57,7 @@ func TestExitCodes(t *testing.T) {
 	p.wantExit(t, exitNoStore, "store", "mount", empty, p.mnt)
 	p.wantExit(t, exitNoStore, "store", "mount", at("missing"), p.mnt)
 	p.wantExit(t, exitNoDir, "directory", "mount", p.store, at("missing"))
-	p.wantExit(t, exitInUse, "empty", "mount", p.store, full)
+	p.wantExit(t, exitNotEmpty, "empty", "mount", p.store, full)
 	p.wantExit(t, exitNotMounted, "mounted", "umount", empty)
 	p.wantExit(t, exitNotMounted, "mounted", "sync", empty)
 
