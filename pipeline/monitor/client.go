@@ -101,13 +101,12 @@ func (c *Client) Put(ctx context.Context, in any, line func(json.RawMessage) err
 				End   bool            `json:"end"`
 				Error json.RawMessage `json:"error"`
 			}
-			if err := json.Unmarshal(lines.Bytes(), &last); err != nil {
-				return err
-			}
+			// A line of the owner's may be any JSON value: one that does not fit is not the last.
+			ended := json.Unmarshal(lines.Bytes(), &last) == nil && last.End
 			switch {
-			case last.End && string(last.Error) != "null":
+			case ended && string(last.Error) != "null":
 				return &RemoteError{Body: last.Error}
-			case last.End:
+			case ended:
 				return nil
 			}
 			if err := line(lines.Bytes()); err != nil {

@@ -1,0 +1,224 @@
+package monitor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// owner is a mount's owner in a test.
+type owner struct {
+	synced  chan struct{}
+	putting chan struct{} // closed when a put that never ends has begun
+	left    chan struct{} // closed when it was called off
+}
+
+func (o *owner) Status(context.Context) (any, error) { return map[string]int{"pending": 7}, nil }
+func (o *owner) Sync(context.Context) error          { o.synced <- struct{}{}; return nil }
+
+type coded struct {
+	Code int `json:"code"`
+}
+
+func (c *coded) Error() string { return "busy" }
+func (c *coded) MarshalJSON() ([]byte, error) {
+	return []byte(`{"code":` + strconv.Itoa(c.Code) + `}`), nil
+}
+
+func (o *owner) Unmount(context.Context) (any, error) { return nil, &coded{21} }
+
+func (o *owner) Put(ctx context.Context, request PutRequest, tell func(any)) error {
+	var what string
+	if err := json.Unmarshal(request, &what); err != nil {
+		return err
+	}
+	switch what {
+	case "fail":
+		tell("one")
+		return errors.New("it failed")
+	case "stay":
+		close(o.putting)
+		<-ctx.Done()
+		close(o.left)
+		return ctx.Err()
+	}
+	tell("one")
+	tell("two")
+	return nil
+}
+
+func listen(t *testing.T) (*owner, *Socket, string) {
+	t.Helper()
+	base := t.TempDir()
+	t.Setenv("XDG_RUNTIME_DIR", base)
+	o := &owner{synced: make(chan struct{}, 1), putting: make(chan struct{}), left: make(chan struct{})}
+	s, err := Listen(o, Info{MountPoint: "/mnt/x", Store: "/store", Volume: "main", Pid: os.Getpid()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return o, s, filepath.Join(base, "coffer")
+}
+
+func only(t *testing.T) *Client {
+	t.Helper()
+	clients, err := Mounts()
+	if err != nil || len(clients) != 1 {
+		t.Fatalf("mounts: %v, %v", clients, err)
+	}
+	return clients[0]
+}
+
+func TestCalls(t *testing.T) {
+	o, s, dir := listen(t)
+	c := only(t)
+	if c.MountPoint != "/mnt/x" || c.Store != "/store" || c.Volume != "main" || c.Pid != os.Getpid() {
+		t.Errorf("info %+v", c.Info)
+	}
+	for path, want := range map[string]os.FileMode{dir: 0o700, s.path: 0o600} {
+		info, err := os.Stat(path)
+		if err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v, want %v", path, info.Mode(), err, want)
+		}
+	}
+	var status map[string]int
+	if err := c.Call(t.Context(), "status", nil, &status); err != nil || status["pending"] != 7 {
+		t.Errorf("status %v, %v", status, err)
+	}
+	if err := c.Call(t.Context(), "sync", nil, nil); err != nil {
+		t.Error(err)
+	}
+	<-o.synced
+	var remote *RemoteError
+	if err := c.Call(t.Context(), "umount", nil, nil); !errors.As(err, &remote) || !strings.Contains(string(remote.Body), `"code":21`) {
+		t.Errorf("umount: %v", err)
+	}
+	if err := c.Call(t.Context(), "nothing", nil, nil); err == nil {
+		t.Error("a call that does not exist was answered")
+	}
+}
+
+func TestPut(t *testing.T) {
+	o, _, _ := listen(t)
+	c := only(t)
+	var lines []string
+	keep := func(b json.RawMessage) error { lines = append(lines, string(b)); return nil }
+	if err := c.Put(t.Context(), "go", keep); err != nil || strings.Join(lines, " ") != `"one" "two"` {
+		t.Errorf("put: %q, %v", lines, err)
+	}
+	var remote *RemoteError
+	if err := c.Put(t.Context(), "fail", keep); !errors.As(err, &remote) || remote.Error() != "it failed" {
+		t.Errorf("a put that fails: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Put(ctx, "stay", keep) }()
+	<-o.putting
+	cancel()
+	<-o.left
+	if err := <-ended; err == nil {
+		t.Error("a put that was called off ended well")
+	}
+}
+
+// TestGarbage: what is no request neither stops the server nor hangs it.
+func TestGarbage(t *testing.T) {
+	_, s, _ := listen(t)
+	for _, garbage := range []string{"", "\x00\xff\n\n", "POST /v1/put HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n{"} {
+		conn, err := net.Dial("unix", s.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, garbage); err != nil {
+			t.Error(err)
+		}
+		conn.Close()
+	}
+	only(t)
+}
+
+// TestDeadSocket leaves a socket without a listener behind: it is cleared away.
+func TestDeadSocket(t *testing.T) {
+	_, _, dir := listen(t)
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := filepath.Join(dir, "1.sock")
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: dead}), syscall.Close(fd)); err != nil {
+		t.Fatal(err)
+	}
+	only(t)
+	if _, err := os.Stat(dead); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the dead socket is still there: %v", err)
+	}
+}
+
+// TestOtherUser opens the way to the socket to everybody: the peer's uid still
+// keeps others out.
+func TestOtherUser(t *testing.T) {
+	_, s, dir := listen(t)
+	for path := dir; path != "/"; path = filepath.Dir(path) {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, info.Mode()|0o055); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(s.path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(uid int) string {
+		got := make(chan string)
+		go func() {
+			runtime.LockOSThread() // and never unlocked: the thread ends with its user
+			got <- askAs(uid, s.path)
+		}()
+		return <-got
+	}
+	if got := ask(os.Getuid()); !strings.Contains(got, "/mnt/x") {
+		t.Errorf("the own user got %q", got)
+	}
+	if got := ask(65534); got != "" {
+		t.Errorf("another user got %q", got)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// askAs asks for the info as another user. Only this thread becomes one.
+func askAs(uid int, path string) string {
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); errno != 0 {
+		return errno.Error()
+	}
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		return err.Error()
+	}
+	defer syscall.Close(fd)
+	if err := syscall.Connect(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
+		return err.Error()
+	}
+	// The other end may have closed already: the answer tells.
+	_ = syscall.Sendto(fd, []byte("GET /v1/info HTTP/1.0\r\n\r\n"), syscall.MSG_NOSIGNAL, nil)
+	var answer []byte
+	for b := make([]byte, 4096); ; {
+		n, err := syscall.Read(fd, b)
+		if n <= 0 || err != nil {
+			return string(answer)
+		}
+		answer = append(answer, b[:n]...)
+	}
+}
