@@ -115,7 +115,7 @@ func TestTroubledMedium(t *testing.T) {
 				})
 				r.medium.SetRule(trouble.rule())
 				files := []*file{{ino: 2}, {ino: 3}, {ino: 4}, {ino: 5}, {ino: 6}}
-				for range rapid.IntRange(1, 25).Draw(rt, "steps") {
+				for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 					f := files[rapid.IntRange(0, len(files)-1).Draw(rt, "file")]
 					switch rapid.IntRange(0, 9).Draw(rt, "step") {
 					case 0:
@@ -131,7 +131,7 @@ func TestTroubledMedium(t *testing.T) {
 						if rapid.IntRange(0, 3).Draw(rt, "where") == 0 {
 							off = rapid.Int64Range(0, off).Draw(rt, "off")
 						}
-						n := rapid.SampledFrom([]int{1, 700, 5000, 130_000, 700_000, 1 << 20}).Draw(rt, "n")
+						n := rapid.SampledFrom([]int{1, 700, 700, 5000, 5000, 130_000, 130_000, 1 << 20}).Draw(rt, "n")
 						r.mustWrite(f, off, random(rapid.Uint64Range(0, 5).Draw(rt, "seed"), n))
 					}
 				}
