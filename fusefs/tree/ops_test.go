@@ -30,14 +30,19 @@ var fileOps = []string{"open", "close", "write", "write", "write", "append", "re
 var nameOps = []string{"create", "create", "mkdir", "symlink", "mknod", "link", "unlink", "rmdir", "rename", "rename", "exchange", "noreplace", "lookup", "readdir", "tmpfile"}
 var attrOps = []string{"chmod", "chown", "utimes", "setxattr", "getxattr", "removexattr"}
 
-// genOp draws operations below dir ("" for the root) on the slots from base on.
-func genOp(dir string, base int, kinds []string) *rapid.Generator[op] {
-	names := []string{"a", "b", "c"}
+// genOps draws many operations below dir ("" for the root) on the slots from base
+// on. They begin with directories and open files to work on.
+func genOps(dir string, base int, kinds []string) *rapid.Generator[[]op] {
+	in := func(path string) string { return strings.TrimPrefix(dir+"/"+path, "/") }
 	path := rapid.Custom(func(t *rapid.T) string {
-		p := rapid.SliceOfN(rapid.SampledFrom(names), 1, 3).Draw(t, "path")
-		return strings.TrimPrefix(dir+"/"+strings.Join(p, "/"), "/")
+		name := rapid.SampledFrom([]string{"a", "b", "f", "g"})
+		p := name.Draw(t, "name")
+		if rapid.IntRange(0, 2).Draw(t, "deep") == 0 {
+			p = rapid.SampledFrom([]string{"a", "b", "a/a"}).Draw(t, "dir") + "/" + p
+		}
+		return in(p)
 	})
-	return rapid.Custom(func(t *rapid.T) op {
+	one := rapid.Custom(func(t *rapid.T) op {
 		return op{
 			Kind:  rapid.SampledFrom(kinds).Draw(t, "kind"),
 			A:     path.Draw(t, "a"),
@@ -48,6 +53,16 @@ func genOp(dir string, base int, kinds []string) *rapid.Generator[op] {
 			Mode:  rapid.SampledFrom([]uint32{0o644, 0o755, 0o4755, 0o2755, 0o2644, 0o700}).Draw(t, "mode"),
 			Flags: rapid.SampledFrom([]int{unix.O_RDWR, unix.O_RDWR, unix.O_RDWR | unix.O_APPEND, unix.O_RDWR | unix.O_TRUNC, unix.O_RDWR | unix.O_EXCL}).Draw(t, "flags"),
 		}
+	})
+	return rapid.Custom(func(t *rapid.T) []op {
+		ops := []op{
+			{Kind: "mkdir", A: in("a"), Mode: 0o755},
+			{Kind: "mkdir", A: in("b"), Mode: 0o2755},
+			{Kind: "mkdir", A: in("a/a"), Mode: 0o755},
+			{Kind: "create", A: in("f"), Mode: 0o4755, Slot: base, Flags: unix.O_RDWR},
+			{Kind: "create", A: in("a/f"), Mode: 0o644, Slot: base + 1, Flags: unix.O_RDWR},
+		}
+		return append(ops, rapid.SliceOfN(one, 20, 120).Draw(t, "ops")...)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"math/rand/v2"
 	"os"
 	"runtime/pprof"
@@ -18,6 +19,16 @@ import (
 	"coffer/media/faulty"
 	"coffer/pipeline/stage"
 )
+
+// TestMain draws fewer runs than rapid does by itself: each is a whole session on
+// a medium in trouble. -rapid.checks says otherwise.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "25"); err != nil {
+		panic(err)
+	}
+	flag.Parse()
+	os.Exit(m.Run())
+}
 
 // watched gives a context that ends, with a dump of all goroutines, if the test
 // takes so long that something must be waiting for ever.
@@ -66,7 +77,7 @@ func TestTenThousandStreams(t *testing.T) {
 		files[i] = &file{ino: chunkfmt.Ino(i + 2)}
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	for round := range 3 {
+	for round := range 2 {
 		for i, f := range files {
 			p := random(uint64(round*len(files)+i), 500+rng.IntN(3000))
 			r.mustWrite(f, int64(len(f.data)), p)
