@@ -146,6 +146,35 @@ func TestGarbage(t *testing.T) {
 	only(t)
 }
 
+// TestBind has what a process of the same number left behind in the way, and
+// finds the new socket under its own name only.
+func TestBind(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "1.sock")
+	for _, left := range []string{path, path + ".new"} {
+		if err := os.WriteFile(left, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := bind(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("the directory holds %v, %v", entries, err)
+	}
+	if info, err := entries[0].Info(); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
+
 // TestDeadSocket leaves a socket without a listener behind: it is cleared away.
 func TestDeadSocket(t *testing.T) {
 	_, _, dir := listen(t)

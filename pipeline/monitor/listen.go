@@ -61,16 +61,9 @@ func Listen(c Control, info Info) (*Socket, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, strconv.Itoa(info.Pid)+".sock")
-	// The name has this process's own number: what is there is left over.
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove the stale socket: %w", err)
-	}
-	listener, err := net.Listen("unix", path)
+	listener, err := bind(path)
 	if err != nil {
 		return nil, fmt.Errorf("listen for control: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("protect the control socket: %w", err), listener.Close())
 	}
 	s := &Socket{path: path, server: &http.Server{Handler: routes(c, info)}, done: make(chan struct{})}
 	go func() {
@@ -80,6 +73,29 @@ func Listen(c Control, info Info) (*Socket, error) {
 		}
 	}()
 	return s, nil
+}
+
+// bind makes a socket that is seen under its name only once it answers: a socket
+// that refuses connections is taken for dead, and removed, by whoever looks for
+// mounts just then. What stands under the name is left over from another process
+// of the same number.
+func bind(path string) (net.Listener, error) {
+	hidden := path + ".new"
+	if err := os.Remove(hidden); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: hidden, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(hidden, 0o600); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	if err := os.Rename(hidden, path); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	listener.SetUnlinkOnClose(false) // Close of Socket does
+	return listener, nil
 }
 
 // Close lets requests under way finish, stops listening and removes the socket.
