@@ -47,6 +47,9 @@ func (c *chunkWriter) append(ctx context.Context, groups []group, raw []byte) er
 		}
 		if errors.Is(err, media.ErrFull) {
 			full = true
+			if errors.Is(err, media.ErrTorn) {
+				c.leave() // it would stay full for ever
+			}
 			if err := c.s.retry(ctx, err); err != nil {
 				return err
 			}

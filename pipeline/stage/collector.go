@@ -38,6 +38,9 @@ type Collector struct {
 	share   int
 	limit   int           // of streams with a buffer
 	drained chan struct{} // closed when closed and nothing is held
+	// turn holds one token while somebody reserves: who comes first is served
+	// first, also if he needs more than those behind him.
+	turn chan struct{}
 
 	// gate makes a cut an instant: whatever sends a buffer or changes a
 	// stream holds it for reading, a cut for writing. All others may be taken
@@ -70,7 +73,8 @@ func (c *Collector) Run(ctx context.Context, p *pipeline.Port) error {
 	}
 }
 
-// reserve accounts for k buffers and allocates them. It waits for the pipe.
+// reserve accounts for k buffers and allocates them. It waits for the pipe, but
+// not while the medium is full: media.ErrFull.
 func (c *Collector) reserve(ctx context.Context, k int) ([]*pipeline.Buffer, error) {
 	select {
 	case <-c.started:
@@ -80,12 +84,35 @@ func (c *Collector) reserve(ctx context.Context, k int) ([]*pipeline.Buffer, err
 	if c.share < 4 {
 		k = 1
 	}
+	ctx, done := c.waiters.patience(ctx)
+	defer done()
+	if err := c.hold(ctx, k); err != nil {
+		return nil, err
+	}
+	return c.alloc(ctx, k)
+}
+
+// hold accounts for k buffers, and sends on what others hold if need be.
+func (c *Collector) hold(ctx context.Context, k int) error {
+	select {
+	case c.turn <- struct{}{}:
+	case <-c.port.Done():
+		return ErrClosed
+	case <-ctx.Done():
+		// What is there is to be had, also by who cannot wait.
+		select {
+		case c.turn <- struct{}{}:
+		default:
+			return context.Cause(ctx)
+		}
+	}
+	defer func() { <-c.turn }()
 	for {
 		c.mu.Lock()
 		if c.held+k <= c.share {
 			c.held += k
 			c.mu.Unlock()
-			return c.alloc(ctx, k)
+			return nil
 		}
 		victim, shared := c.streams.earliest(), c.shared
 		if victim == nil && shared == nil {
@@ -97,9 +124,9 @@ func (c *Collector) reserve(ctx context.Context, k int) ([]*pipeline.Buffer, err
 			select {
 			case <-freed:
 			case <-c.port.Done():
-				return nil, ErrClosed
+				return ErrClosed
 			case <-ctx.Done():
-				return nil, context.Cause(ctx)
+				return context.Cause(ctx)
 			}
 			continue
 		}
@@ -177,13 +204,13 @@ func (c *Collector) touch(s *Stream) {
 	}
 }
 
-// evict ends the unfinished block of s, for its buffer.
+// evict ends the run of s, for its buffer.
 func (c *Collector) evict(s *Stream) {
 	c.gate.RLock()
 	defer c.gate.RUnlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.endBlock(s)
+	c.endRun(s)
 }
 
 // trim evicts the streams written least recently, until the limit is kept.
@@ -210,11 +237,6 @@ func (c *Collector) Finish(s *Stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.endRun(s)
-}
-
-func (c *Collector) endRun(s *Stream) {
-	c.endBlock(s)
-	s.run = nil
 }
 
 // newBlock makes a block of the bytes of buf's data from at to end.

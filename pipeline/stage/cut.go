@@ -36,7 +36,7 @@ func (c *Collector) Prepare(ctx context.Context) (*CutSlot, error) {
 // Cut ends what is before the cut and sends marker m behind it. It never waits.
 // Called once. The tails are those unfinished blocks that go on behind the cut:
 // where a stream holds no more than one short unfinished block. Every other
-// one is ended. After MarkEnd the Collector is closed.
+// one is ended, and so is every run. After MarkEnd the Collector is closed.
 func (cs *CutSlot) Cut(m Marker) []Tail {
 	c := cs.c
 	c.gate.Lock()
@@ -69,7 +69,8 @@ func (cs *CutSlot) Cut(m Marker) []Tail {
 	return tails
 }
 
-// cutStream stores the unfinished block of s, provisionally if it is short.
+// cutStream ends the run of s; if its unfinished block is short, this is stored
+// provisionally and goes on in a run of its own.
 func (cs *CutSlot) cutStream(s *Stream, last bool) (Tail, bool) {
 	c := cs.c
 	s.mu.Lock()
@@ -78,7 +79,7 @@ func (cs *CutSlot) cutStream(s *Stream, last bool) (Tail, bool) {
 	case s.buf == nil || s.clean && !last:
 		return Tail{}, false
 	case last || s.fill == 0 || s.fill >= SmallBlock || !cs.room(s.fill):
-		c.endBlock(s)
+		c.endRun(s)
 		return Tail{}, false
 	}
 	c.mu.Lock()
@@ -87,8 +88,9 @@ func (cs *CutSlot) cutStream(s *Stream, last bool) (Tail, bool) {
 	c.space.pending.Add(int64(s.fill))
 	r := &Run{mem: c.mem}
 	r.end([]*Block{b}, nil)
-	s.stored, s.restate, s.clean = b, true, true
 	openAt, _ := s.open()
+	s.run.end([]*Block{b}, nil)
+	s.run, s.fileOff, s.clean = &Run{mem: c.mem, open: s.buf.Data()[:s.fill]}, openAt, true
 	return Tail{Stream: s, FileOff: openAt, Len: int64(s.fill), Run: r}, true
 }
 

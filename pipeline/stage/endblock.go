@@ -2,10 +2,13 @@ package stage
 
 import "coffer/pipeline"
 
-// endBlock ends the unfinished block of s where it is and gives its buffer
-// away: to the pipe, as the shared buffer, or back. It needs no buffer. The
-// caller holds gate and s.mu.
-func (c *Collector) endBlock(s *Stream) {
+// endRun ends the run of s, if there is one, with its unfinished block where it
+// is, and gives the buffer away: to the pipe, as the shared buffer, or back. It
+// needs no buffer. The caller holds gate and s.mu.
+//
+// A run goes no further than its last unfinished block, though the next write
+// may be contiguous: what a run knows of its blocks would grow with the file.
+func (c *Collector) endRun(s *Stream) {
 	buf := s.buf
 	if buf == nil {
 		return
@@ -17,8 +20,8 @@ func (c *Collector) endBlock(s *Stream) {
 	case s.fill == 0:
 		c.free(buf)
 	case s.clean:
-		// Stored by the last cut, as a whole: not once more.
-		s.run.end([]*Block{s.stored}, nil)
+		// Stored by the last cut, as a whole: not once more. No piece is of
+		// this run.
 		c.space.pending.Add(-int64(s.fill))
 		c.free(buf)
 	case s.fill <= SmallBlock:
@@ -31,8 +34,7 @@ func (c *Collector) endBlock(s *Stream) {
 		s.run.end(blocks, nil)
 		c.send(buf, s.fill, blocks)
 	}
-	s.buf, s.fill = nil, 0
-	s.stored, s.restate, s.clean = nil, false, false
+	s.run, s.buf, s.fill, s.clean = nil, nil, 0, false
 	c.touch(s)
 }
 

@@ -78,17 +78,26 @@ func (f *Flight) add(seq chunkfmt.Seq, mem *memory) *entry {
 	return e
 }
 
-// void drops all groups behind acked: a session that has failed leaves them
-// void for ever. It returns them.
-func (f *Flight) void(acked chunkfmt.Seq) []chunkfmt.Seq {
+// behind lists all groups behind last.
+func (f *Flight) behind(last chunkfmt.Seq) []chunkfmt.Seq {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	n, found := slices.BinarySearch(f.order, last)
+	if found {
+		n++
+	}
+	return slices.Clone(f.order[n:])
+}
+
+// void drops all groups behind last: a session that has failed leaves them void
+// for ever.
+func (f *Flight) void(last chunkfmt.Seq) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := len(f.order)
-	for n > 0 && f.order[n-1] > acked {
+	for n > 0 && f.order[n-1] > last {
 		n--
 		delete(f.entries, f.order[n])
 	}
-	gone := slices.Clone(f.order[n:])
 	f.order = f.order[:n]
-	return gone
 }

@@ -98,11 +98,10 @@ func (w *Slot) take(p []byte) Piece {
 	}
 	openAt, end := s.open()
 	from, to := w.off, w.off+int64(len(p))
-	if s.restate {
-		from = openAt
+	if s.clean {
+		from, s.clean = openAt, false
 	}
 	piece := Piece{Off: from, Len: max(to, w.off) - from, Run: s.run, RunOff: from - s.fileOff}
-	s.restate, s.clean, s.stored = false, false, nil
 	if w.off < end {
 		n := min(len(p), int(end-w.off))
 		s.run.overlay(p[:n], int(w.off-openAt))

@@ -20,23 +20,21 @@ type Stream struct {
 	// mu guards what follows. Collector.mu, Run.mu may be taken after it.
 	// Only one Stream's is held at a time.
 	mu      sync.Mutex
-	run     *Run
+	run     *Run             // nil: there is none, and no buffer
 	fileOff int64            // of the run
-	buf     *pipeline.Buffer // holds the unfinished block from its first byte on; nil: there is none
+	buf     *pipeline.Buffer // holds the unfinished block from its first byte on
 	fill    int              // bytes of it
-	// stored is the block that a cut has stored provisionally for the bytes
-	// of buf. restate: the next write covers the unfinished block from its
-	// beginning. clean: nothing has changed since.
-	stored         *Block
-	restate, clean bool
+	// clean: a cut has stored all that there is, provisionally, in the run
+	// before this one. The next write covers it from its beginning.
+	clean bool
 
 	// Guarded by Collector.mu: the list of streams that hold a buffer.
 	prev, next *Stream
 	listed     bool
 }
 
-// openAt is where the unfinished block begins in the file, and end where the
-// run ends.
+// open is where the unfinished block begins in the file, and where it ends,
+// which is where the run does. There is a run.
 func (s *Stream) open() (openAt, end int64) {
 	at := s.fileOff + s.run.openAt // openAt changes under s.mu only
 	return at, at + int64(s.fill)

@@ -1,6 +1,10 @@
 package stage
 
-import "sync"
+import (
+	"context"
+	"slices"
+	"sync"
+)
 
 // waiter is a marker on its way.
 type waiter struct {
@@ -17,6 +21,30 @@ type waiters struct {
 	list  []*waiter
 	stall error // why no acknowledgement will come soon
 	fatal error // why none will come at all
+	// impatient are the contexts of those who wait for a buffer.
+	impatient map[context.Context]context.CancelCauseFunc
+}
+
+// patience gives a context that ends as ctx does, and also when the medium is
+// full: who waits for a buffer then would wait as long as it is. What is to be
+// had at once is had nevertheless. The function ends it.
+func (ws *waiters) patience(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.stall != nil {
+		cancel(ws.stall)
+	}
+	if ws.impatient == nil {
+		ws.impatient = make(map[context.Context]context.CancelCauseFunc)
+	}
+	ws.impatient[ctx] = cancel
+	return ctx, func() {
+		ws.mu.Lock()
+		delete(ws.impatient, ctx)
+		ws.mu.Unlock()
+		cancel(nil)
+	}
 }
 
 // add takes w in. Called in the order of the markers.
@@ -43,28 +71,28 @@ func (ws *waiters) check(w *waiter) {
 	}
 }
 
-// ack tells all waiters up to and including w. Called by one goroutine.
+// ack tells all waiters up to and including w. Those behind it are not touched,
+// also if w has been told of a failure before. Called by one goroutine.
 func (ws *waiters) ack(w *waiter) {
 	ws.mu.Lock()
-	n := 0
-	for n < len(ws.list) && ws.list[n] != w {
-		n++
-	}
-	n = min(n+1, len(ws.list))
+	n := slices.Index(ws.list, w) + 1
 	told := tellAll(ws.list[:n])
-	ws.list = append([]*waiter(nil), ws.list[n:]...)
+	ws.list = slices.Delete(ws.list, 0, n)
 	ws.mu.Unlock()
 	callAll(told, nil)
 }
 
-// stalled tells all waiters, present and to come, that they would wait long;
-// nil ends that.
+// stalled tells all waiters, present and to come, that they would wait long, and
+// so those who wait for a buffer; nil ends that.
 func (ws *waiters) stalled(err error) {
 	ws.mu.Lock()
 	ws.stall = err
 	var told []*waiter
 	if err != nil {
 		told = tellAll(ws.list)
+		for _, cancel := range ws.impatient {
+			cancel(err)
+		}
 	}
 	ws.mu.Unlock()
 	callAll(told, err)

@@ -56,7 +56,7 @@ func NewWriter(cfg Config) (*Writer, error) {
 	w.space.medium, _ = cfg.Medium.(media.Spacer)
 	w.collector = &Collector{
 		cut: cut, mem: w.mem, groups: cfg.Groups, space: w.space, waiters: w.waiters,
-		started: make(chan struct{}), drained: make(chan struct{}),
+		started: make(chan struct{}), drained: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 	w.store = newStore(w)
 	return w, nil
@@ -118,8 +118,9 @@ func (w *Writer) Kick() {
 
 // Detach takes the session off its pipe's memory. It is to be called when Wait
 // of the pipe has returned and before its Close. Afterwards, bytes that were
-// not stored answer ErrClosed, writes take nothing in, and groups that were not
-// acknowledged are known no more: not in Flight, not in the dedup table.
+// not stored answer ErrClosed, writes take nothing in, and groups behind Head are
+// known no more, not in Flight and not in the dedup table: the next session goes
+// on from there, so that they are void, whether they are stable or not.
 func (w *Writer) Detach() error {
 	c := w.collector
 	c.gate.Lock()
@@ -127,12 +128,15 @@ func (w *Writer) Detach() error {
 	c.gate.Unlock()
 	w.mem.close()
 	w.waiters.fail(fmt.Errorf("pipe has ended: %w", ErrClosed))
+	last := w.Head().Seq
 	var errs []error
-	for _, seq := range w.cfg.Flight.void(w.Acked()) {
-		if w.cfg.Dedup != nil {
+	if w.cfg.Dedup != nil {
+		// While Flight has their records: the table finds them by these.
+		for _, seq := range w.cfg.Flight.behind(last) {
 			errs = append(errs, w.cfg.Dedup.Drop(seq))
 		}
 	}
+	w.cfg.Flight.void(last)
 	return errors.Join(errs...)
 }
 
