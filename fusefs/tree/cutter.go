@@ -211,7 +211,8 @@ func (t *Tree) cut(ctx context.Context, r *request) (last bool) {
 	defer slot.Release()
 	m := stage.Marker{Kind: r.kind}
 	if r.kind == stage.MarkArchive {
-		m.Archive = chunkfmt.ArchiveRecord{Time: t.cfg.Clock().UnixNano(), Label: r.label}
+		inodes, bytes := t.cfg.Index.Counts()
+		m.Archive = chunkfmt.ArchiveRecord{Time: t.cfg.Clock().UnixNano(), Label: r.label, Files: inodes, Bytes: bytes}
 	}
 	t.taken(r)
 	r.finish(t.freeze(slot, m), nil)
@@ -264,7 +265,6 @@ func (t *Tree) acked(e *epoch, err error) {
 	t.mu.Lock()
 	if full {
 		e.tell(t.writeError(err))
-		t.kick(t.dirtied) // another cut will tell when this one is stable
 	} else {
 		t.landedUpTo(e)
 	}

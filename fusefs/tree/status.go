@@ -9,7 +9,8 @@ import (
 
 // Statfs tells how much room there is and how much is used.
 func (t *Tree) Statfs(ctx context.Context) (Stat, error) {
-	s := Stat{Inodes: uint64(t.inodes.Load()), Bytes: uint64(t.bytes.Load())}
+	var s Stat
+	s.Inodes, s.Bytes = t.cfg.Index.Counts()
 	if t.cfg.Space == nil {
 		return s, nil
 	}
