@@ -61,7 +61,7 @@ lint:
 test:
 	$(call install,$(TEST_PACKAGES))
 	@$(MAKE) --no-print-directory lint
-	$(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v '^coffer/test/')
+	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '^coffer/test/')
 	$(AS_ROOT) $(GO) test -race -p 1 -count 1 -timeout 15m ./test/...
 
 soak:

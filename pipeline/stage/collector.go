@@ -24,8 +24,9 @@ const Headroom = 64 << 10
 // it holds altogether (streams, the shared buffer, slots) is accounted in held
 // before it is allocated and never exceeds the share, so whoever waits for an
 // allocation waits only for stages behind, which never wait for the head.
-// Whoever waits for held to sink holds no slot himself: it sinks as slots are
-// released, which needs no buffers.
+// Whoever waits for held to sink holds no slot himself. Slots are released without
+// waiting for anything; then held sinks, or what they held is in a stream or the
+// shared buffer, which can be sent on.
 type Collector struct {
 	cut     *cutter
 	mem     *memory
@@ -52,7 +53,7 @@ type Collector struct {
 	mu      sync.Mutex
 	streams lru
 	held    int           // buffers in streams, slots and shared
-	freed   chan struct{} // closed when held sinks; nil: nobody waits
+	moved   chan struct{} // closed by wake; nil: nobody waits
 	ending  bool          // closed, and drained is to be closed
 	shared  *pipeline.Buffer
 	used    int // bytes of shared
@@ -116,13 +117,13 @@ func (c *Collector) hold(ctx context.Context, k int) error {
 		}
 		victim, shared := c.streams.earliest(), c.shared
 		if victim == nil && shared == nil {
-			if c.freed == nil {
-				c.freed = make(chan struct{})
+			if c.moved == nil {
+				c.moved = make(chan struct{})
 			}
-			freed := c.freed
+			moved := c.moved
 			c.mu.Unlock()
 			select {
-			case <-freed:
+			case <-moved:
 			case <-c.port.Done():
 				return ErrClosed
 			case <-ctx.Done():
@@ -164,13 +165,19 @@ func (c *Collector) unhold(k int) {
 
 func (c *Collector) unholdLocked(k int) {
 	c.held -= k
-	if c.freed != nil {
-		close(c.freed)
-		c.freed = nil
-	}
+	c.wake()
 	if c.ending && c.held == 0 {
 		c.ending = false
 		close(c.drained)
+	}
+}
+
+// wake is for who waits in hold: held has sunk, or there is something to send
+// on, so that it can be made to sink. c.mu is held.
+func (c *Collector) wake() {
+	if c.moved != nil {
+		close(c.moved)
+		c.moved = nil
 	}
 }
 
@@ -199,6 +206,7 @@ func (c *Collector) touch(s *Stream) {
 	defer c.mu.Unlock()
 	if s.buf != nil {
 		c.streams.touch(s)
+		c.wake()
 	} else {
 		c.streams.remove(s)
 	}

@@ -94,6 +94,9 @@ func (c *Collector) newShared(buf *pipeline.Buffer, used int, blocks ...*Block) 
 		c.sendLocked(c.shared, c.used, c.blocks)
 	}
 	c.shared, c.used, c.blocks = buf, used, blocks
+	if buf != nil {
+		c.wake()
+	}
 }
 
 // sendShared sends the shared buffer on, if there is one.

@@ -70,7 +70,7 @@ func sometimes(n int64, left int64, err error) faulty.Rule {
 // TestTenThousandStreams writes 10,000 files round robin through a pool of 16
 // buffers, reads from others meanwhile, and takes cuts.
 func TestTenThousandStreams(t *testing.T) {
-	ctx := watched(t, 3*time.Minute)
+	ctx := watched(t, 8*time.Minute)
 	r := newRig(t, ctx, func(cfg *stage.Config) { cfg.Buffers, cfg.ChunkSize = 16, 32<<20 })
 	files := make([]*file, 10_000)
 	for i := range files {
