@@ -22,14 +22,17 @@ import (
 type control struct {
 	v      *volume
 	server *fusefs.Server
-	finish func() error // closes the volume once the mount is gone; the result is kept
+	finish func() error // closes the volume once the mount is gone and no put is under way; the result is kept
 
-	puts sync.RWMutex // held for reading by each put, for writing from the unmount on
+	puts sync.RWMutex // held for reading by each put, for writing while it is decided to unmount, and by finish for good
 }
 
 func newControl(v *volume, server *fusefs.Server) *control {
 	c := &control{v: v, server: server}
-	c.finish = sync.OnceValue(func() error { return v.close(context.Background()) })
+	c.finish = sync.OnceValue(func() error {
+		c.puts.Lock()
+		return v.close(context.Background())
+	})
 	return c
 }
 
@@ -71,9 +74,10 @@ type mountStatus struct {
 	Store      string          `json:"store"`
 	Volume     string          `json:"volume"`
 	Pid        int             `json:"pid"`
-	BytesIn    uint64          `json:"bytes_in"`      // taken in since the mount
-	Stored     uint64          `json:"bytes_stored"`  // of them, and of what describes them, in the store
-	Pending    int64           `json:"bytes_pending"` // changes that are not in the index yet
+	BytesIn    uint64          `json:"bytes_in"`        // that left the head of the pipe since the mount
+	Duplicate  int64           `json:"bytes_duplicate"` // of them, what the volume had already
+	Stored     uint64          `json:"bytes_stored"`    // of the rest, and of what describes it, in the store
+	Pending    int64           `json:"bytes_pending"`   // taken in and not in the store yet
 	Space      tree.Space      `json:"space"`
 	Tree       tree.Status     `json:"tree"`
 	Pipe       pipeline.Status `json:"pipe"`
@@ -86,7 +90,7 @@ func (c *control) Status(ctx context.Context) (any, error) {
 		MountPoint: c.server.Dir(), Store: c.v.path, Volume: c.v.name, Pid: os.Getpid(),
 		Tree: c.v.tree.Status(), Pipe: c.v.source.Pipe().Status(),
 	}
-	s.Pending = s.Tree.Dirty
+	s.Pending, s.Duplicate = c.v.source.Writer().Pending(), c.v.source.Writer().Duplicate()
 	if stages := s.Pipe.Stages; len(stages) > 0 {
 		s.BytesIn, s.Stored = stages[0].BytesOut, stages[len(stages)-1].BytesIn
 	}
@@ -105,21 +109,27 @@ func (c *control) Status(ctx context.Context) (any, error) {
 func (c *control) Sync(ctx context.Context) error { return sent(c.v.tree.Sync(ctx)) }
 
 // Unmount implements monitor.Control. What is not stable keeps the mount from being taken away, unless it
-// never will be.
-func (c *control) Unmount(ctx context.Context) (any, error) { return nil, sent(c.unmount(ctx)) }
+// never will be. An error that wraps errStays says that the mount goes on.
+func (c *control) Unmount(ctx context.Context) (any, error) {
+	err := c.takeAway(ctx)
+	if err == nil {
+		err = c.finish()
+	}
+	return nil, sent(err)
+}
 
-func (c *control) unmount(ctx context.Context) error {
+func (c *control) takeAway(ctx context.Context) error {
 	if !c.puts.TryLock() {
-		return fmt.Errorf("a put is under way: %w", unix.EBUSY)
+		return fmt.Errorf("%w: a put is under way: %w", errStays, unix.EBUSY)
 	}
 	defer c.puts.Unlock()
 	if err := c.v.tree.Sync(ctx); err != nil && c.v.tree.Failed() == nil {
-		return fmt.Errorf("the mount stays: %w", err)
+		return fmt.Errorf("%w: %w", errStays, err)
 	}
 	if err := c.server.Unmount(ctx); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errStays, err)
 	}
-	return c.finish()
+	return nil
 }
 
 // putRequest is a put that another process asks for. Its paths are absolute.

@@ -31,6 +31,7 @@ type daemonError struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
 	Advice  string `json:"advice,omitempty"`
+	Stays   bool   `json:"stays,omitempty"` // the mount goes on
 }
 
 // Error implements error.
@@ -45,7 +46,7 @@ func (e *daemonError) MarshalJSON() ([]byte, error) {
 // toSend makes an error fit to be sent to another process.
 func toSend(err error) *daemonError {
 	code, advice := explain(err)
-	return &daemonError{Code: code, Message: err.Error(), Advice: advice}
+	return &daemonError{Code: code, Message: err.Error(), Advice: advice, Stays: errors.Is(err, errStays)}
 }
 
 // sent is toSend for an error that may be nil.
@@ -96,6 +97,7 @@ func mountInBackground(ctx context.Context, o *mountOptions) error {
 	if _, err := keyWrite.Write(s.master[:]); err != nil {
 		return fmt.Errorf("hand the key over: %w", err)
 	}
+	defer context.AfterFunc(ctx, func() { cmd.Process.Signal(unix.SIGTERM) })()
 	var r report
 	if err := json.NewDecoder(reportRead).Decode(&r); err != nil {
 		return fmt.Errorf("the mount ended before it could be used: %w; its log is %s", cmd.Wait(), log.Name())
@@ -103,7 +105,7 @@ func mountInBackground(ctx context.Context, o *mountOptions) error {
 	if r.Error != nil {
 		return errors.Join(r.Error, ignoreExit(cmd.Wait()))
 	}
-	return cmd.Process.Release()
+	return ctx.Err()
 }
 
 // ignoreExit drops what the report has said already.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"coffer/fusefs"
+	"coffer/index"
 	"coffer/media"
 	"coffer/media/keyring"
 	"coffer/pipeline/mover"
@@ -24,10 +26,8 @@ var (
 	errStoreThere = errors.New("not a place for a new store")
 	errNotMounted = errors.New("no coffer volume is mounted there")
 	errLost       = errors.New("not everything reached the store")
+	errStays      = errors.New("the mount stays")
 )
-
-// exitBusy is the one code that the program itself looks at.
-const exitBusy = 21
 
 // exitCode says how the program ends when an error is one of errs. What went wrong is in the error's own
 // text; advice says what to do.
@@ -56,19 +56,20 @@ var exitCodes = []exitCode{
 		"Give a directory that is empty or does not exist."},
 	{14, "the mount point is missing or not a directory", []error{fusefs.ErrNotDirectory}, "Make the directory first."},
 	{15, "the mount point is in use: something is mounted there", []error{fusefs.ErrMounted}, "Choose another directory, or unmount it."},
-	{16, "the mount point is stale: the program that served it has ended", []error{fusefs.ErrStale}, ""},
-	{17, "the volume is open for writing already", []error{media.ErrLocked},
+	{16, "the mount point is stale: the program that served it has ended", []error{fusefs.ErrStale},
+		"`fusermount3 -uz MOUNTPOINT` takes the dead mount away; then mount again. All that was acknowledged is there."},
+	{17, "the volume is open for writing already", []error{media.ErrLocked, index.ErrLocked},
 		"One process at a time writes a volume. `coffer status` shows what is mounted."},
 	{18, "the system offers no FUSE, or not to this user", []error{fusefs.ErrNoFuse}, ""},
 	{19, "the store was rolled back, cut short or forked", []error{mover.ErrRolledBack, mover.ErrForked, mover.ErrCut},
 		"Look for the right copy of the store. --accept-rollback goes on with this one; what it lacks is then lost."},
 	{20, "nothing of coffer's is mounted there", []error{errNotMounted}, "`coffer status` shows what is mounted."},
-	{exitBusy, "umount: the mount is in use", []error{unix.EBUSY},
+	{21, "umount: the mount is in use", []error{unix.EBUSY},
 		"Some program has a file or its working directory there; `fuser -vm MOUNTPOINT` names it. The mount goes on."},
+	{24, "what had been written did not all reach the store", []error{errLost}, "Keep the originals. `coffer status` and the log say what failed."},
 	{22, "the store's medium is full", []error{media.ErrFull, unix.ENOSPC}, "Make room on it; what is pending is kept and goes on by itself."},
 	{23, "the store is damaged", []error{mover.ErrDamaged, stage.ErrDamaged, keyring.ErrDamaged, media.ErrStoreFormat},
 		"Use another copy of the store if there is one. `coffer rebuild` reads all that can be read."},
-	{24, "what had been written did not all reach the store", []error{errLost}, "Keep the originals. `coffer status` and the log say what failed."},
 	{25, "the mount point is not empty", []error{fusefs.ErrNotEmpty}, "Choose another directory, or clear this one."},
 	{130, "interrupted", []error{context.Canceled}, ""},
 }
@@ -92,7 +93,7 @@ func explain(err error) (code int, advice string) {
 func newExitCodes() *cobra.Command {
 	var b strings.Builder
 	b.WriteString("A command's exit code says what happened; the numbers do not change.\n\n")
-	for _, row := range exitCodes {
+	for _, row := range slices.SortedFunc(slices.Values(exitCodes), func(a, b exitCode) int { return a.code - b.code }) {
 		fmt.Fprintf(&b, "%4d  %s\n", row.code, row.when)
 	}
 	return &cobra.Command{Use: "exit-codes", Short: "What exit codes mean", Long: b.String()}

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
+	"coffer/fusefs"
 	"coffer/pipeline/monitor"
 )
 
@@ -29,7 +32,12 @@ func mountAt(dir string) (*mounted, error) {
 	if err != nil {
 		return nil, err
 	}
-	return find(fmt.Errorf("%s: %w", dir, errNotMounted), func(m mounted) bool { return m.MountPoint == path })
+	missing := fmt.Errorf("%s: %w", dir, errNotMounted)
+	var st unix.Statfs_t
+	if unix.Statfs(path, &st) == unix.ENOTCONN {
+		missing = fmt.Errorf("%s: %w", dir, fusefs.ErrStale)
+	}
+	return find(missing, func(m mounted) bool { return m.MountPoint == path })
 }
 
 // mountedHere finds the mount of a volume; nil: it is not mounted on this machine by this user.

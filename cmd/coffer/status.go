@@ -63,8 +63,8 @@ func runStatus(ctx context.Context, o statusOptions) error {
 
 func (s *mountStatus) print(out io.Writer) error {
 	fmt.Fprintf(out, "%s: volume %s of %s, process %d\n", s.MountPoint, s.Volume, s.Store, s.Pid)
-	fmt.Fprintf(out, "  in %s, stored %s, pending %s; %s free of %s\n",
-		humanize.IBytes(s.BytesIn), humanize.IBytes(s.Stored), humanize.IBytes(uint64(max(0, s.Pending))),
+	fmt.Fprintf(out, "  in %s, %s of it known, stored %s, pending %s; %s free of %s\n",
+		humanize.IBytes(s.BytesIn), humanize.IBytes(uint64(max(0, s.Duplicate))), humanize.IBytes(s.Stored), humanize.IBytes(uint64(max(0, s.Pending))),
 		humanize.IBytes(s.Space.Free), humanize.IBytes(s.Space.Total))
 	if s.LastError != "" {
 		fmt.Fprintf(out, "  last error: %s\n", s.LastError)

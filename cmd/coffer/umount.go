@@ -32,7 +32,7 @@ func runUmount(ctx context.Context, mountPoint string) error {
 	}
 	err = m.unmount(ctx)
 	var refused *daemonError
-	if errors.As(err, &refused) && refused.Code == exitBusy {
+	if errors.As(err, &refused) && refused.Stays {
 		return err
 	}
 	return errors.Join(err, ended(ctx, m.Pid))

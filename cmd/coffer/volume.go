@@ -166,17 +166,22 @@ func (v *volume) space(ctx context.Context) (tree.Space, error) {
 }
 
 // close seals an archive, ends the session and closes everything. What did not reach the store is an
-// error that wraps errLost.
+// error that wraps errLost. A medium that is full is not waited for: a session without an end is as one
+// that crashed, complete up to what was acknowledged.
 func (v *volume) close(ctx context.Context) error {
+	lost := v.tree.Sync(ctx)
 	err := v.tree.Snapshot(ctx, "")
 	err = errors.Join(err, v.tree.Close(ctx))
-	if v.tree.Failed() != nil {
+	if v.tree.Failed() != nil || errors.Is(err, media.ErrFull) {
 		// The pipe waits for an end that will not come through it.
-		v.source.Pipe().Abort(v.tree.Failed())
+		v.source.Pipe().Abort(err)
 	}
-	err = errors.Join(err, v.source.Close())
-	if err != nil {
-		err = fmt.Errorf("%w: %w", errLost, err)
+	err = errors.Join(err, v.source.Close(), v.medium.Close())
+	switch {
+	case lost != nil:
+		return fmt.Errorf("%w: %w", errLost, errors.Join(lost, err))
+	case err != nil:
+		return fmt.Errorf("all that was written is stored, but the archive is not sealed: %w", err)
 	}
-	return errors.Join(err, v.medium.Close())
+	return nil
 }

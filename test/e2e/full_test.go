@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ func TestFull(t *testing.T) {
 	p := place{rig.NewUser(t, filepath.Join(base, "home")), filepath.Join(disk.Dir, "store"), filepath.Join(base, "mnt")}
 	p.Run(t, "init", p.store)
 	m := p.mount(t)
-	m.Watch(t, 5*time.Minute)
+	m.Watch(t, 2*time.Minute)
 
 	acknowledged := map[string][]byte{}
 	var err error
@@ -50,24 +51,100 @@ func TestFull(t *testing.T) {
 	}
 	delete(acknowledged, "f00")
 
-	rig.Must(t, os.Remove(filler))
+	// Not even what describes a new directory fits now: the mount stays rather than lose it.
+	last := filepath.Join(disk.Dir, "last")
+	fill(t, last)
+	rig.Must(t, os.Mkdir(m.Path("pending"), 0o755), unix.Setxattr(m.Path("pending"), "user.noise", noise(32<<10), 0))
+	p.wantExit(t, exitFull, "mount stays", "umount", p.mnt)
+	verify(t, m, acknowledged)
+
+	rig.Must(t, os.Remove(filler), os.Remove(last))
 	data := noise(512 << 10)
-	rig.Must(t, writeSynced(m.Path("again"), data))
+	writeWhenThereIsRoom(t, m.Path("again"), data)
 	acknowledged["again"] = data
 	verify(t, m, acknowledged)
 	m.Unmount(t)
 	m = p.mount(t)
 	verify(t, m, acknowledged)
+	if _, err := os.Lstat(m.Path("pending")); err != nil {
+		t.Errorf("what was pending on the full disk is lost: %v", err)
+	}
 	if _, err := os.Lstat(m.Path("f00")); !os.IsNotExist(err) {
 		t.Errorf("what was removed is back: %v", err)
 	}
 	m.Unmount(t)
 }
 
+// TestFullAtTheEnd unmounts when there may be no room to seal the archive: nothing is lost, nothing waits.
+func TestFullAtTheEnd(t *testing.T) {
+	disk := rig.NewDisk(t, 16)
+	base := rig.PublicDir(t)
+	p := place{rig.NewUser(t, filepath.Join(base, "home")), filepath.Join(disk.Dir, "store"), filepath.Join(base, "mnt")}
+	p.Run(t, "init", p.store)
+	last := filepath.Join(disk.Dir, "last")
+	acknowledged := map[string][]byte{}
+	for i := range 4 {
+		m := p.mount(t)
+		m.Watch(t, time.Minute)
+		name, data := fmt.Sprintf("f%d", i), noise(1000*(i+1))
+		rig.Must(t, writeSynced(m.Path(name), data))
+		acknowledged[name] = data
+		fill(t, last)
+		code, _, stderr := p.Try(t, "umount", p.mnt)
+		if code != 0 && (code != exitFull || !strings.Contains(stderr, "is not sealed")) {
+			t.Errorf("umount ends with %d: %s", code, stderr)
+		}
+		<-m.Done()
+		rig.Must(t, os.Remove(last))
+		m = p.mount(t)
+		verify(t, m, acknowledged)
+		m.Unmount(t)
+	}
+}
+
 func noise(n int) []byte {
 	p := make([]byte, n)
 	rand.Read(p)
 	return p
+}
+
+// writeWhenThereIsRoom tries until it is taken: a store that waits for space looks for it once a second.
+func writeWhenThereIsRoom(t *testing.T, path string, data []byte) {
+	t.Helper()
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	late := time.After(10 * time.Second)
+	for {
+		err := writeSynced(path, data)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Fatal(err)
+		}
+		select {
+		case <-again.C:
+		case <-late:
+			t.Fatalf("there is room for 10 s, and still: %v", err)
+		}
+	}
+}
+
+// fill writes a file until its disk takes nothing more.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	rig.Must(t, err)
+	defer f.Close()
+	for _, n := range []int{64 << 10, 4096, 1} {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, n))
+		}
+		if !errors.Is(err, unix.ENOSPC) {
+			t.Fatal(err)
+		}
+	}
+	rig.Must(t, f.Sync())
 }
 
 func writeSynced(path string, data []byte) error {

@@ -29,6 +29,7 @@ const (
 	exitRolledBack = 19
 	exitNotMounted = 20
 	exitBusy       = 21
+	exitFull       = 22
 )
 
 // wantExit runs a command that must fail with a code and a sentence that has all the words.
