@@ -200,6 +200,7 @@ func (t *Tree) cut(ctx context.Context, r *request) (last bool) {
 		t.taken(r)
 		if t.cfg.Full != nil && errors.Is(err, t.cfg.Full) {
 			r.finish(nil, t.writeError(err))
+			t.kick(t.dirtied) // and look again when it is time
 			return false
 		}
 		if ctx.Err() == nil {
@@ -265,6 +266,7 @@ func (t *Tree) acked(e *epoch, err error) {
 	t.mu.Lock()
 	if full {
 		e.tell(t.writeError(err))
+		t.kick(t.dirtied) // another cut will tell when this one is stable
 	} else {
 		t.landedUpTo(e)
 	}

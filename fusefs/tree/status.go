@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"coffer/pipeline/stage"
 )
 
@@ -16,7 +18,7 @@ func (t *Tree) Statfs(ctx context.Context) (Stat, error) {
 	}
 	var err error
 	if s.Space, err = t.cfg.Space(ctx); err != nil {
-		return s, fmt.Errorf("ask the medium for its room: %w", err)
+		return s, fmt.Errorf("%w: ask the medium for its room: %w", unix.EIO, err)
 	}
 	return s, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime/pprof"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type volume struct {
 	source *mover.Source
 	o      mover.Options
 	change func(*volume)
+	ticks  atomic.Int64
 }
 
 // unmonitored starts pipes that no monitor knows.
@@ -47,6 +49,7 @@ func newVolume(t testing.TB, capacity uint64, change func(*volume)) *volume {
 		Store: chunkfmt.StoreID{1}, Master: [32]byte{2}, Volume: "main",
 		StateDir: t.TempDir(), Buffers: 16, Instances: 2, CacheBytes: 4 << 20, DedupBytes: 1 << 20,
 		ChunkBytes: 2 << 20, Log: quiet,
+		Clock: func() time.Time { return time.Unix(v.ticks.Add(10), 0) }, // all that is noted is stale
 	}
 	v.cfg = Config{
 		Clock: func() time.Time { return time.Unix(v.clock.Load(), 0) },
