@@ -33,17 +33,17 @@
 // The lowest number in a bracket must never wait for a buffer that only higher ones could give
 // back. So at most a window of numbers is in a bracket at a time, no larger than the smallest
 // share of a module that allocates inside it, and such a module allocates no more than one buffer a
-// number. Whether it does so before or after it receives does not matter, as long as all instances do
-// it at all times alike: one that waits to receive with a buffer in reserve must not starve one that
-// has received. Outside brackets
-// a stage waits only for stages behind it, and the tail for none, so everything drains. What a
-// module must see to itself: it does not wait for a further buffer while it keeps so many that no
-// further one can come.
+// number. Whether it does so before or after it receives does not matter, as long as all instances
+// do it at all times alike: one that waits to receive with a buffer in reserve must not starve one
+// that has received. Outside brackets a stage waits only for stages behind it, and the tail for
+// none, so everything drains. What a module must see to itself: it does not wait for a further
+// buffer while it keeps so many that no further one can come.
 //
 // # The end
 //
 // When all instances of a stage have returned nil its output queue is closed, and ReceiveBuf of the
-// next gives io.EOF once the queue is empty. When an instance returns an error, panics, or misuses
-// the pipe, everything stops: every wait ends with ErrStopped, queued buffers are reclaimed at
-// once, those that modules hold when the modules have returned.
+// next gives io.EOF once the queue is empty. When an instance returns an error, panics, ends its
+// goroutine, or misuses the pipe, everything stops: every wait ends with ErrStopped, whoever waits
+// and whatever its context; queued buffers are reclaimed at once, those that modules hold when the
+// modules have returned.
 package pipeline

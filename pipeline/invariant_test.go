@@ -42,8 +42,8 @@ func drawPlan(t *rapid.T) plan {
 		pl.Trouble = kind(rapid.IntRange(1, int(kinds)-1).Draw(t, "trouble"))
 		pl.At = rapid.IntRange(0, n-1).Draw(t, "at")
 		pl.After = rapid.IntRange(0, 30).Draw(t, "after")
-		if pl.Trouble == panics && pl.At == 0 {
-			pl.Outside = 0 // goroutines from outside panic at their own cost
+		if (pl.Trouble == panics || pl.Trouble == exits) && pl.At == 0 {
+			pl.Outside = 0 // goroutines from outside end at their own cost
 		}
 	}
 	return pl
@@ -106,6 +106,18 @@ func TestCheckerCatches(t *testing.T) {
 			plan:  simple(8, 40, head, tail),
 			alter: func(p *Pipe) { p.pool.free = p.pool.free[1:] },
 			want:  "not conserved",
+		},
+		{
+			name:  "a buffer that is free twice",
+			plan:  simple(8, 40, head, tail),
+			alter: func(p *Pipe) { p.pool.free[0] = p.pool.free[1] },
+			want:  "not conserved",
+		},
+		{
+			name:  "messages lost",
+			plan:  simple(8, 40, head, tail),
+			alter: func(p *Pipe) { p.stages[1].spec.New = of(receives(frees)) },
+			want:  "0 messages arrived",
 		},
 		{
 			name:  "two buffers in one place",

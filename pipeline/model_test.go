@@ -42,6 +42,7 @@ const (
 	noTrouble kind = iota
 	returnsError
 	panics
+	exits
 	aborted
 	cancelled
 	doubleFree
@@ -243,6 +244,8 @@ func (r *run) judgeError(err error) {
 		ok = named && errors.Is(err, errTrouble)
 	case panics:
 		ok = named && errors.Is(err, errTrouble) && me.Stack != nil
+	case exits:
+		ok = named && me.Stack != nil
 	case aborted, cancelled:
 		ok = me == nil && errors.Is(err, errTrouble)
 	case doubleFree, doubleSend, losesNumber:
@@ -263,6 +266,8 @@ func (r *run) trouble(ctx context.Context, stage int, p *Port, b *Buffer) error 
 		return errTrouble
 	case panics:
 		panic(errTrouble)
+	case exits:
+		runtime.Goexit()
 	case aborted:
 		r.pipe.Abort(errTrouble)
 	case cancelled:
@@ -344,7 +349,9 @@ func (s *source) Run(ctx context.Context, p *Port) error {
 	if r.Outside == 0 {
 		return s.send(ctx, p, s.instance)
 	}
-	// As the handlers of a file system do, these outlive Run when the pipe stops.
+	// As the handlers of a file system do, these outlive Run when the pipe stops, and have contexts of
+	// their own that do not end with it.
+	ctx = context.WithoutCancel(ctx)
 	results := make(chan error, r.Outside)
 	started := 0
 	for n := range r.Outside {

@@ -26,9 +26,9 @@ type StageSpec struct {
 	New func(instance int) (Module, error)
 }
 
-// Spec describes a pipe (the seed's INITIATE_PIPE).
+// Spec describes a pipe: what INITIATE_PIPE is told.
 type Spec struct {
-	Name     string // of the pipe, the same on every machine: see monitor.NewName
+	Name     string // of the pipe, the same on every machine: monitor.Initiate makes it
 	Buffers  int    // in the segment; at least one for each stage that allocates
 	Size     int    // bytes of data in a buffer, at least 1
 	Headroom int    // bytes in front of the data, at least 0
