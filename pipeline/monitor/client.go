@@ -13,11 +13,14 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // RemoteError is an error that the process behind a socket answered with.
 type RemoteError struct {
-	Body json.RawMessage // what it said
+	// Body is what it said: the JSON of the owner's error, or plain text if the
+	// request never came to the owner.
+	Body json.RawMessage
 }
 
 // Error gives the text of the answer.
@@ -35,9 +38,15 @@ type Client struct {
 	http *http.Client
 }
 
+// patience is how long a process may take to say who it is.
+const patience = 10 * time.Second
+
 // Mounts finds the processes of this user that serve a mount on this machine. A
-// socket that nobody listens on is removed.
-func Mounts() ([]*Client, error) {
+// socket that nobody listens on is removed. One whose process does not say within
+// ten seconds what it serves is an error, beside those that do.
+func Mounts() ([]*Client, error) { return mounts(patience) }
+
+func mounts(patience time.Duration) ([]*Client, error) {
 	dir, err := runDir()
 	if err != nil {
 		return nil, err
@@ -47,9 +56,10 @@ func Mounts() ([]*Client, error) {
 		return nil, err
 	}
 	var clients []*Client
+	var failed []error
 	for _, path := range paths {
 		c := dial(path)
-		err := c.get(context.Background(), &c.Info)
+		err := c.ask(patience)
 		switch {
 		case err == nil:
 			clients = append(clients, c)
@@ -58,10 +68,10 @@ func Mounts() ([]*Client, error) {
 		case errors.Is(err, os.ErrNotExist):
 			// It ended just now.
 		default:
-			return clients, fmt.Errorf("ask %s: %w", path, err)
+			failed = append(failed, fmt.Errorf("ask %s what it serves: %w", path, err))
 		}
 	}
-	return clients, nil
+	return clients, errors.Join(failed...)
 }
 
 func dial(path string) *Client {
@@ -74,8 +84,13 @@ func dial(path string) *Client {
 	return &Client{http: &http.Client{Transport: transport}}
 }
 
-func (c *Client) get(ctx context.Context, into any) error {
-	return c.do(ctx, http.MethodGet, "info", nil, func(body io.Reader) error { return json.NewDecoder(body).Decode(into) })
+// ask fills in Info.
+func (c *Client) ask(patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return c.do(ctx, http.MethodGet, "info", nil, func(body io.Reader) error {
+		return json.NewDecoder(io.LimitReader(body, maxRequest)).Decode(&c.Info)
+	})
 }
 
 // Call makes a request: "status", "sync" or "umount". In is its body, out takes
@@ -143,7 +158,7 @@ func (c *Client) do(ctx context.Context, method, what string, in any, read func(
 		if err != nil {
 			return err
 		}
-		return &RemoteError{Body: said}
+		return &RemoteError{Body: bytes.TrimSpace(said)}
 	}
 	return read(response.Body)
 }

@@ -17,14 +17,15 @@
 //	POST /v1/sync     returns when all that was written before is stable
 //	POST /v1/umount   drains, seals the archive, unmounts, ends the session
 //	POST /v1/put      body: what to put; the answer is one JSON value a line,
-//	                  progress first, the last one is {"error":…} if it failed
+//	                  progress first; the last is {"end":true,"error":null}, or
+//	                  has what went wrong as its error
 //
 // so that, for example,
 //
 //	curl --unix-socket /run/coffer/1234.sock -X POST http://coffer/v1/status
 //
 // An error is status 500 with a JSON body that the owner chose. No request has a
-// time limit.
+// time limit. A client that goes away calls its request off, but for umount.
 //
 // Start reading at Monitor, then Listen and Client.
 package monitor

@@ -38,6 +38,7 @@ type Control interface {
 	Sync(ctx context.Context) error
 	Unmount(ctx context.Context) (any, error)
 	// Put calls tell, from one goroutine at a time, for each line of its answer.
+	// No line has a member "end", which is how the client knows the last one.
 	Put(ctx context.Context, request PutRequest, tell func(any)) error
 }
 
@@ -48,7 +49,9 @@ const maxRequest = 4 << 20
 type Socket struct {
 	path   string
 	server *http.Server
-	done   chan struct{}
+	grace  time.Duration // that requests have to finish once it closes
+	done   chan struct{} // closed when no more connections are accepted
+	busy   sync.RWMutex  // held for reading by each request, for writing once it has closed
 	close  sync.Once
 	err    error
 }
@@ -65,7 +68,8 @@ func Listen(c Control, info Info) (*Socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for control: %w", err)
 	}
-	s := &Socket{path: path, server: &http.Server{Handler: routes(c, info)}, done: make(chan struct{})}
+	s := &Socket{path: path, grace: 5 * time.Second, done: make(chan struct{})}
+	s.server = &http.Server{Handler: s.counted(routes(c, info))}
 	go func() {
 		defer close(s.done)
 		if err := s.server.Serve(ownUsersOnly{listener}); !errors.Is(err, http.ErrServerClosed) {
@@ -98,15 +102,31 @@ func bind(path string) (net.Listener, error) {
 	return listener, nil
 }
 
-// Close lets requests under way finish, stops listening and removes the socket.
+// counted has Close wait for the requests that h serves, and refuses those that
+// come later.
+func (s *Socket) counted(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.busy.TryRLock() {
+			http.Error(w, "closing", http.StatusServiceUnavailable)
+			return
+		}
+		defer s.busy.RUnlock()
+		h.ServeHTTP(w, r)
+	})
+}
+
+// Close stops listening, gives requests under way five seconds to finish before it
+// calls them off, waits until the owner has returned from all of them, and removes
+// the socket. Further calls return what the first did.
 func (s *Socket) Close() error {
 	s.close.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), s.grace)
 		defer cancel()
 		if err := s.server.Shutdown(ctx); err != nil {
 			s.server.Close()
 		}
 		<-s.done
+		s.busy.Lock() // for good
 		if err := os.Remove(s.path); err != nil && !errors.Is(err, os.ErrNotExist) && s.err == nil {
 			s.err = err
 		}
@@ -114,8 +134,8 @@ func (s *Socket) Close() error {
 	return s.err
 }
 
-// ownUsersOnly drops connections of other users; mode 0600 keeps them out already
-// on Linux, this on what else there is.
+// ownUsersOnly drops connections of other users. The modes of directory and socket
+// keep them out already; this holds when somebody has changed those.
 type ownUsersOnly struct{ net.Listener }
 
 // Accept returns the next connection of this user or of root.
@@ -141,48 +161,67 @@ func fromOwnUser(conn net.Conn) bool {
 	}); err != nil || credErr != nil {
 		return false
 	}
-	return int(cred.Uid) == os.Getuid() || cred.Uid == 0
+	return allowed(cred.Uid, uint32(os.Getuid()))
 }
+
+// allowed says whether user peer may use the socket of user own.
+func allowed(peer, own uint32) bool { return peer == own || peer == 0 }
 
 func routes(c Control, info Info) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/info", func(w http.ResponseWriter, _ *http.Request) { answer(w, info, nil) })
-	mux.HandleFunc("POST /v1/status", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("POST /v1/status", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		v, err := c.Status(r.Context())
 		answer(w, v, err)
-	})
-	mux.HandleFunc("POST /v1/sync", func(w http.ResponseWriter, r *http.Request) {
+	}))
+	mux.HandleFunc("POST /v1/sync", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		answer(w, struct{}{}, c.Sync(r.Context()))
-	})
-	mux.HandleFunc("POST /v1/umount", func(w http.ResponseWriter, r *http.Request) {
+	}))
+	mux.HandleFunc("POST /v1/umount", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		// Whoever asked may go away; a volume half closed would be worse.
 		v, err := c.Unmount(context.WithoutCancel(r.Context()))
 		answer(w, v, err)
-	})
-	mux.HandleFunc("POST /v1/put", func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
-		if err != nil {
-			answer(w, nil, err)
-			return
-		}
+	}))
+	mux.HandleFunc("POST /v1/put", withBody(func(w http.ResponseWriter, r *http.Request, body []byte) {
 		stream(w, func(tell func(any)) error { return c.Put(r.Context(), body, tell) })
-	})
+	}))
 	return mux
 }
 
-func answer(w http.ResponseWriter, v any, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	if err != nil {
-		w.WriteHeader(http.StatusInternalServerError)
-		v = errorBody(err)
+// withBody reads the body of a request before f is called. Also f that has no use for it needs
+// that: not before the body has ended does the server look whether the client is still there.
+func withBody(f func(w http.ResponseWriter, r *http.Request, body []byte)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+		if err != nil {
+			answer(w, nil, fmt.Errorf("read the request: %w", err))
+			return
+		}
+		f(w, r, body)
 	}
-	_ = json.NewEncoder(w).Encode(v) // the client has gone; nobody to tell
+}
+
+func answer(w http.ResponseWriter, v any, err error) {
+	status := http.StatusOK
+	if err != nil {
+		status, v = http.StatusInternalServerError, errorBody(err)
+	}
+	body, err := json.Marshal(v)
+	if err != nil {
+		status = http.StatusInternalServerError
+		body, _ = json.Marshal(lineError{Error: err.Error()}) // a string always can be
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the client has gone; nobody to tell
 }
 
 func errorBody(err error) any {
 	var m json.Marshaler
 	if errors.As(err, &m) {
-		return m
+		if body, err := json.Marshal(m); err == nil {
+			return json.RawMessage(body)
+		}
 	}
 	return lineError{Error: err.Error()}
 }

@@ -27,7 +27,7 @@ type Monitor struct {
 // New makes a monitor without pipes.
 func New() *Monitor { return &Monitor{pipes: map[string]*pipeline.Pipe{}} }
 
-// Initiate starts the pipe that spec describes (the seed's INITIATE_PIPE). An
+// Initiate starts the pipe that spec describes (INITIATE_PIPE). An
 // empty name becomes host-pid-timestamp, which is the pipe's name on every
 // machine. A pipe that has ended is forgotten when the next one is started.
 func (m *Monitor) Initiate(ctx context.Context, spec pipeline.Spec) (*pipeline.Pipe, error) {
@@ -76,13 +76,14 @@ func (m *Monitor) Status() []pipeline.Status {
 	return all
 }
 
-// Stop stops a pipe at once, without draining it (the seed's STOP_PIPE), and
-// waits until all of its modules have ended. Why is what they are told.
+// Stop stops a pipe at once, without draining it (STOP_PIPE), and
+// waits until all of its modules have ended. Why is what they are told. ErrNoPipe if it has
+// ended already.
 func (m *Monitor) Stop(name string, why error) error {
 	m.mu.Lock()
 	p := m.pipes[name]
 	m.mu.Unlock()
-	if p == nil {
+	if p == nil || ended(p) {
 		return fmt.Errorf("stop pipe %s: %w", name, ErrNoPipe)
 	}
 	p.Abort(why)
