@@ -37,6 +37,7 @@ func main() {
 	var o options
 	var only, flags string
 	serve := flag.String("loopback", "", "serve a loopback of this directory on the argument and do nothing else")
+	passthrough := flag.Bool("passthrough", false, "with -loopback: let the kernel go past the server")
 	flag.StringVar(&o.coffer, "coffer", "bin/coffer", "the coffer `binary`")
 	flag.StringVar(&o.dir, "dir", "/dev/shm", "a memory `file system` with room for about five times the data")
 	flag.IntVar(&o.runs, "runs", 5, "runs, of which the median counts")
@@ -48,7 +49,7 @@ func main() {
 	flag.Parse()
 	var err error
 	if *serve != "" {
-		err = loopback(*serve, flag.Arg(0))
+		err = loopback(*serve, flag.Arg(0), *passthrough)
 	} else if o.only, err = regexp.Compile(only); err == nil {
 		o.flags = strings.Fields(flags)
 		err = bench(o)

@@ -32,13 +32,8 @@ var subjects = []subject{
 		write:   func(p *place, source string) error { return command("cp", "-a", source, p.store()+"/copy") },
 		remount: func(*place) error { return nil },
 	},
-	{
-		name:    "loopback",
-		mounts:  true,
-		prepare: func(p *place) error { return first(os.Mkdir(p.store(), 0o755), p.mountLoopback) },
-		write:   func(p *place, source string) error { return command("cp", "-a", source, p.mnt()+"/copy") },
-		remount: func(p *place) error { return first(p.end(), p.mountLoopback) },
-	},
+	loopbackSubject("loopback"),
+	loopbackSubject("passthrough", "-passthrough"),
 	{
 		name:    "coffer",
 		mounts:  true,
@@ -91,8 +86,17 @@ func (p *place) target(s subject) string {
 	return p.store()
 }
 
-func (p *place) mountLoopback() error {
-	return p.serve(os.Args[0], "-loopback", p.store(), p.mnt())
+func loopbackSubject(name string, flags ...string) subject {
+	mount := func(p *place) error {
+		return p.serve(os.Args[0], append(flags[:len(flags):len(flags)], "-loopback", p.store(), p.mnt())...)
+	}
+	return subject{
+		name:    name,
+		mounts:  true,
+		prepare: func(p *place) error { return first(os.Mkdir(p.store(), 0o755), func() error { return mount(p) }) },
+		write:   func(p *place, source string) error { return command("cp", "-a", source, p.mnt()+"/copy") },
+		remount: func(p *place) error { return first(p.end(), func() error { return mount(p) }) },
+	}
 }
 
 func (p *place) mountCoffer() error {
