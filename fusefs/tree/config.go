@@ -127,7 +127,7 @@ type Config struct {
 	// the index; 1 s.
 	ApplyEvery time.Duration
 	// MaxDirty is the limit of changes in memory, in bytes, about: writers
-	// wait beyond it, and a cut is taken at a quarter of it; 96 MiB.
+	// wait beyond it, and a cut is taken at a quarter of it; 48 MiB.
 	MaxDirty int64
 	// MaxClean is the number of clean inodes kept in memory, about; 100,000.
 	MaxClean int
@@ -151,7 +151,7 @@ type Config struct {
 const (
 	defaultCutEvery   = 5 * time.Second
 	defaultApplyEvery = time.Second
-	defaultMaxDirty   = 96 << 20
+	defaultMaxDirty   = 48 << 20
 	defaultMaxClean   = 100_000
 	defaultReadahead  = 4 << 20
 )

@@ -52,7 +52,7 @@ func (t *Tree) make(p *inode, who Caller, name string, b newborn) (*inode, error
 	}
 	i := t.birth(Ino(t.nextIno.Add(1)), a)
 	i.target = b.target
-	t.charge(t.cur, int64(len(b.target)))
+	t.charge(t.cur, 2*int64(len(b.target)))
 	for _, x := range acls {
 		t.putXattr(i, x.name, x.value)
 	}

@@ -82,7 +82,7 @@ func (t *Tree) enter(p *inode, name string, ino Ino, typ uint8, cookie uint64) {
 		e = &dent{name: name, epoch: d.e.n, fresh: old == nil && !reused}
 		d.dents = append(d.dents, e)
 		p.dir.names[name] = e
-		t.charge(d.e, dentCost+int64(len(name)))
+		t.charge(d.e, dentCost+2*int64(len(name)))
 	}
 	e.ino, e.typ, e.cookie, e.del = ino, typ, cookie, false
 	switch {
@@ -111,7 +111,7 @@ func (t *Tree) leave(p *inode, name string) {
 		e := &dent{name: name, epoch: d.e.n, del: true}
 		d.dents = append(d.dents, e)
 		p.dir.names[name] = e
-		t.charge(d.e, dentCost+int64(len(name)))
+		t.charge(d.e, dentCost+2*int64(len(name)))
 	case old.fresh:
 		old.del, old.gone = true, true
 		delete(p.dir.names, name)

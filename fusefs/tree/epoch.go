@@ -54,12 +54,14 @@ func newEpoch(n uint64) *epoch {
 	return &epoch{n: n, ready: make(chan struct{}), done: make(chan struct{})}
 }
 
-// Costs in bytes of memory, about.
+// Costs in bytes of memory, about and never less: with the records that the pipe
+// keeps of it from the cut until the index has it.
 const (
-	deltaCost = 700 // and the inode that it pins
-	dentCost  = 200
-	spanCost  = 2 * 64
-	xattrCost = 100
+	deltaCost = 850 // and the inode that it pins
+	dentCost  = 320
+	spanCost  = 250
+	runCost   = 400 // what the collector holds of it
+	xattrCost = 300 // and twice the bytes
 )
 
 // touch returns the inode's delta of the open epoch. The caller holds epochMu for

@@ -117,12 +117,15 @@ func (w *write) take(slot Slot, p []byte, off int64) error {
 		return fmt.Errorf("%w: write inode %d: the session has ended", unix.EIO, i.ino)
 	}
 	d := t.touch(i)
-	before := d.ext.count
+	before, runs := d.ext.count, 0
 	for _, piece := range pieces {
 		d.ext.put(span{off: piece.Off, n: piece.Len, run: piece.Run, at: piece.RunOff})
-		i.live = piece.Run
+		if i.live != piece.Run {
+			i.live = piece.Run
+			runs++
+		}
 	}
-	t.charge(d.e, int64(d.ext.count-before)*spanCost+int64(len(p)>>10))
+	t.charge(d.e, int64(d.ext.count-before)*spanCost+int64(runs)*runCost+int64(len(p)>>10))
 	i.written++
 	i.attr.Size = max(i.attr.Size, uint64(end))
 	i.setAlloc(i.alloc + uint64(len(p)) - had)

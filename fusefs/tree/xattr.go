@@ -50,7 +50,7 @@ func (t *Tree) setXattr(i *inode, name string, x xattr) {
 	if name == aclDefault {
 		i.aclKnown = false
 	}
-	t.charge(d.e, xattrCost+int64(len(name)+len(x.value)))
+	t.charge(d.e, xattrCost+2*int64(len(name)+len(x.value)))
 }
 
 // dropCaps removes file capabilities, as whatever changes contents or owner must.
