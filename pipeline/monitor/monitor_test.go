@@ -3,8 +3,12 @@ package monitor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"coffer/pipeline"
@@ -78,8 +82,87 @@ func TestPipes(t *testing.T) {
 	}
 }
 
+// brief is a pipe that ends by itself.
+func brief() pipeline.Spec {
+	return pipeline.Spec{Buffers: 1, Size: 64, Stages: []pipeline.StageSpec{
+		stage("only", true, func(context.Context, *pipeline.Port) error { return nil }),
+	}}
+}
+
+// TestNamesAreUnique has many pipes started at the same moment: each has a name of its own, made of
+// host, process and time.
+func TestNamesAreUnique(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := regexp.MustCompile(`^` + regexp.QuoteMeta(fmt.Sprintf("%s-%d-", host, os.Getpid())) + `[0-9]+$`)
+	m := New()
+	const pipes = 50
+	names := make(chan string, pipes)
+	var wg sync.WaitGroup
+	for range pipes {
+		wg.Go(func() {
+			p, err := m.Initiate(t.Context(), brief())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			names <- p.Name()
+			if err := errors.Join(p.Wait(), p.Close()); err != nil {
+				t.Error(err)
+			}
+			m.Status()
+		})
+	}
+	wg.Wait()
+	close(names)
+	seen := map[string]bool{}
+	for name := range names {
+		if seen[name] || !form.MatchString(name) {
+			t.Errorf("name %q, seen before: %v", name, seen[name])
+		}
+		seen[name] = true
+	}
+}
+
+// TestEndedPipesAreForgotten, and their names free again.
+func TestEndedPipesAreForgotten(t *testing.T) {
+	m := New()
+	spec := brief()
+	spec.Name = "again"
+	for range 3 {
+		p, err := m.Initiate(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(p.Wait(), p.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if status := m.Status(); len(status) != 0 {
+			t.Errorf("status of a pipe that has ended: %+v", status)
+		}
+		if err := m.Stop("again", nil); !errors.Is(err, ErrNoPipe) {
+			t.Errorf("stop of a pipe that has ended: %v", err)
+		}
+		if len(m.pipes) != 1 {
+			t.Errorf("%d pipes are kept", len(m.pipes))
+		}
+	}
+}
+
 func TestBadSpec(t *testing.T) {
-	if _, err := New().Initiate(t.Context(), pipeline.Spec{}); err == nil || !strings.Contains(err.Error(), "initiate") {
+	m := New()
+	if _, err := m.Initiate(t.Context(), pipeline.Spec{}); !errors.Is(err, pipeline.ErrSpec) || !strings.Contains(err.Error(), "initiate") {
 		t.Errorf("a pipe of no stages: %v", err)
+	}
+	broken := errors.New("broken")
+	spec := brief()
+	spec.Stages[0].New = func(int) (pipeline.Module, error) { return nil, broken }
+	if _, err := m.Initiate(t.Context(), spec); !errors.Is(err, broken) {
+		t.Errorf("a pipe that cannot be made: %v", err)
+	}
+	if len(m.pipes) != 0 {
+		t.Errorf("%d pipes are kept", len(m.pipes))
 	}
 }
