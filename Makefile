@@ -40,7 +40,7 @@ build:
 run:
 	$(call install,$(RUN_PACKAGES))
 	@$(MAKE) --no-print-directory build
-	@mkdir -p $(DEMO)/mnt
+	@stat $(DEMO)/mnt >/dev/null 2>&1 || fusermount3 -uz $(DEMO)/mnt 2>/dev/null || mkdir -p $(DEMO)/mnt
 	@[ -e $(DEMO)/store/coffer.store ] || bin/coffer init $(DEMO)/store
 	@if mountpoint -q $(DEMO)/mnt; then echo "$(DEMO)/mnt is mounted already"; \
 	 else bin/coffer mount $(DEMO)/store $(DEMO)/mnt; fi

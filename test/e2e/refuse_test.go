@@ -86,6 +86,8 @@ func TestExitCodes(t *testing.T) {
 	m.Signal()
 	<-m.Done()
 	p.wantExit(t, exitStale, "fusermount3", "mount", p.store, p.mnt)
+	p.wantExit(t, exitStale, "fusermount3", "sync", p.mnt)
+	p.wantExit(t, exitStale, "fusermount3", "umount", p.mnt)
 	m.Kill()
 }
 

@@ -49,8 +49,14 @@ func TestOrdinaryUser(t *testing.T) {
 	shell("cp -a source mnt/ && cmp source/file mnt/source/file")
 	p.Run(t, "sync", p.mnt)
 
-	var status any
+	var status []struct {
+		MountPoint string `json:"mount_point"`
+		Pending    *int64 `json:"bytes_pending"`
+	}
 	rig.Must(t, json.Unmarshal([]byte(p.Run(t, "status", "--json")), &status))
+	if len(status) != 1 || status[0].MountPoint != p.mnt || status[0].Pending == nil || *status[0].Pending != 0 {
+		t.Errorf("after a sync, with one mount, status is %+v", status)
+	}
 	if text := p.Run(t, "status"); !strings.Contains(text, p.mnt) {
 		t.Errorf("status does not name the mount:\n%s", text)
 	}
