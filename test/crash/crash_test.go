@@ -150,7 +150,8 @@ func (s *series) crash(t *testing.T, cut func(*rig.Mount, *run) error) error {
 	if err != nil {
 		return err
 	}
-	r := newRun(s.rng, s.state, s.names, s.mnt, s.sync)
+	// The program runs beside what draws from the series' own source.
+	r := newRun(rand.New(rand.NewPCG(s.rng.Uint64(), 0)), s.state, s.names, s.mnt, s.sync)
 	after := s.instant()
 	failed := make(chan error, 1)
 	go func() { failed <- r.issue(1 << 20) }()
