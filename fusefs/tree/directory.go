@@ -51,7 +51,10 @@ func (t *Tree) find(p *inode, name string) (chunkfmt.Dirent, bool, error) {
 			if t.lost(e.epoch) {
 				return chunkfmt.Dirent{}, false, t.refuse()
 			}
-			return chunkfmt.Dirent{Ino: e.ino, Type: e.typ, Cookie: e.cookie}, !e.del, nil
+			if e.del {
+				return chunkfmt.Dirent{}, false, nil // its cookie is not to be used again
+			}
+			return chunkfmt.Dirent{Ino: e.ino, Type: e.typ, Cookie: e.cookie}, true, nil
 		}
 	}
 	if p.fresh {
