@@ -7,6 +7,13 @@ import (
 	"coffer/pipeline/stage"
 )
 
+// Room for what is encoded, so that it does not grow step by step.
+const (
+	inodeSize  = 160
+	direntSize = 24
+	extentSize = 32
+)
+
 // encode gives the records of a frozen delta.
 func (d *delta) encode(w stage.RecordSink) error {
 	i := d.i
@@ -15,7 +22,7 @@ func (d *delta) encode(w stage.RecordSink) error {
 	}
 	rec := chunkfmt.Inode{Attr: d.frozenAttr(), Target: i.target}
 	key := chunkfmt.InodeKey(i.ino)
-	if err := put(w, chunkfmt.RecInode, key, rec.Append(nil)); err != nil {
+	if err := put(w, chunkfmt.RecInode, key, rec.Append(make([]byte, 0, inodeSize+len(i.target)))); err != nil {
 		return err
 	}
 	var err error
@@ -72,7 +79,7 @@ func (d *delta) encodeDents(w stage.RecordSink) error {
 			err = del(w, chunkfmt.RecDirent, key)
 		} else {
 			v := chunkfmt.Dirent{Ino: e.ino, Type: e.typ, Cookie: e.cookie}
-			err = put(w, chunkfmt.RecDirent, key, v.Append(nil))
+			err = put(w, chunkfmt.RecDirent, key, v.Append(make([]byte, 0, direntSize)))
 		}
 		if err != nil {
 			return err
@@ -113,7 +120,7 @@ func putExtent(w stage.RecordSink, ino Ino, off, n int64, group chunkfmt.Seq, at
 	if group == 0 {
 		x.GroupOffset = 0
 	}
-	return put(w, chunkfmt.RecExtent, chunkfmt.ExtentKey(ino, x.Offset), x.Append(nil))
+	return put(w, chunkfmt.RecExtent, chunkfmt.ExtentKey(ino, x.Offset), x.Append(make([]byte, 0, extentSize)))
 }
 
 func put(w stage.RecordSink, kind chunkfmt.RecordKind, key, value []byte) error {
