@@ -93,8 +93,8 @@ type Space struct {
 // Stat is what Statfs tells.
 type Stat struct {
 	Space
-	Inodes uint64 // inodes of the live tree, about
-	Bytes  uint64 // bytes in its files, about
+	Inodes uint64 // inodes of the live tree
+	Bytes  uint64 // bytes in its regular files
 }
 
 // Status is the state of a tree for people to look at.

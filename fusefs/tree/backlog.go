@@ -118,6 +118,11 @@ func (t *Tree) admit(ctx context.Context) error {
 			return nil
 		}
 		t.mu.Lock()
+		if l := t.last; l != nil && l.told && !l.stable {
+			err := l.err // no room will come before the medium has some
+			t.mu.Unlock()
+			return err
+		}
 		room := t.room
 		t.waiting = true
 		t.mu.Unlock()

@@ -107,7 +107,7 @@ func (t *Tree) share(src, dst *inode, off, dstOff, n int64) (int64, error) {
 		d.ext.put(s)
 	}
 	t.charge(d.e, int64(max(d.ext.count-before, 0))*spanCost)
-	dst.attr.Size = max(dst.attr.Size, uint64(end))
+	t.resize(dst, max(dst.attr.Size, uint64(end)))
 	dst.setAlloc(dst.alloc + data - had)
 	dst.killIDs()
 	dst.touchTimes(t.now(), true)

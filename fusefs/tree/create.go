@@ -18,6 +18,7 @@ func (t *Tree) birth(ino Ino, a Attr) *inode {
 		i.attr.NextCookie = chunkfmt.FirstCookie
 	}
 	t.table.add(i)
+	t.inodes.Add(1)
 	t.touch(i).born = true
 	return i
 }

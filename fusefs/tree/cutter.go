@@ -212,8 +212,7 @@ func (t *Tree) cut(ctx context.Context, r *request) (last bool) {
 	defer slot.Release()
 	m := stage.Marker{Kind: r.kind}
 	if r.kind == stage.MarkArchive {
-		inodes, bytes := t.cfg.Index.Counts()
-		m.Archive = chunkfmt.ArchiveRecord{Time: t.cfg.Clock().UnixNano(), Label: r.label, Files: inodes, Bytes: bytes}
+		m.Archive = chunkfmt.ArchiveRecord{Time: t.cfg.Clock().UnixNano(), Label: r.label}
 	}
 	t.taken(r)
 	r.finish(t.freeze(slot, m), nil)

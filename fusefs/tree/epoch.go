@@ -117,6 +117,7 @@ func (t *Tree) freeze(slot CutSlot, m stage.Marker) *epoch {
 	if last := t.nextIno.Load(); last > t.frozenIno {
 		t.frozenIno, e.nextIno = last, Ino(last+1)
 	}
+	m.Archive.Files, m.Archive.Bytes = uint64(t.inodes.Load()), uint64(t.bytes.Load())
 	m.Batch = e
 	m.Journalled = func(j stage.Journal) { t.journalled(e, j) }
 	m.Acked = func(err error) { t.acked(e, err) }

@@ -377,3 +377,17 @@ func (l *fakeLog) indexAt(t testing.TB, n int) *index.Index {
 	}
 	return x
 }
+
+// drop evicts every inode that nobody uses.
+func (t *table) drop() {
+	for k := range t.shards {
+		s := &t.shards[k]
+		s.mu.Lock()
+		for _, i := range s.inodes {
+			if i.pins.Load() == 0 {
+				s.remove(i)
+			}
+		}
+		s.mu.Unlock()
+	}
+}

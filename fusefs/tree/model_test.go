@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -284,6 +285,20 @@ func (m *model) zero(n *node, from, to int) {
 	n.data = data
 }
 
+// count is the number of nodes that have a name.
+func (m *model) count() int {
+	all := make(map[*node]bool)
+	var walk func(n *node)
+	walk = func(n *node) {
+		all[n] = true
+		for _, c := range n.entries {
+			walk(c)
+		}
+	}
+	walk(m.root)
+	return len(all)
+}
+
 // dump lists everything that can be seen, one line a name.
 func (m *model) dump(times bool) string { return m.dumpAt("", times) }
 
@@ -311,7 +326,12 @@ func (n *node) line(path string, times bool) string {
 	if n.isDir() {
 		size = len(n.entries)
 	}
-	fmt.Fprintf(&b, "%s %o nlink %d of %d:%d size %d %q %x", path, n.mode, n.nlink, n.uid, n.gid, size, n.target, n.data)
+	fmt.Fprintf(&b, "%s %o nlink %d of %d:%d size %d %q ", path, n.mode, n.nlink, n.uid, n.gid, size, n.target)
+	if len(n.data) < 200 {
+		fmt.Fprintf(&b, "%x", n.data)
+	} else {
+		fmt.Fprintf(&b, "sum %x", sha256.Sum256(n.data))
+	}
 	for _, k := range slices.Sorted(maps.Keys(n.xattrs)) {
 		fmt.Fprintf(&b, " %s=%q", k, n.xattrs[k])
 	}

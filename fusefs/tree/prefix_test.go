@@ -73,13 +73,18 @@ func TestEachCutIsAPrefix(t *testing.T) {
 	})
 }
 
-// viewOf dumps the tree that the first n cuts make.
-func (r *rig) viewOf(n int) string {
+// view is the tree that the first n cuts make, as a remount would show it.
+func (r *rig) view(n int) *rig {
 	log := newFakeLog()
 	v := &rig{t: r.t, log: log, cfg: r.cfg}
 	v.cfg.Index = r.log.indexAt(r.t, n)
 	v.cfg.Collector, v.cfg.Groups, v.cfg.Flight = log, r.log, r.log
 	v.start()
+	return v
+}
+
+func (r *rig) viewOf(n int) string {
+	v := r.view(n)
 	defer v.close()
 	return v.dump("", true)
 }

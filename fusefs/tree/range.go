@@ -40,7 +40,7 @@ func (h *Handle) Fallocate(ctx context.Context, mode uint32, off, n int64) error
 	}
 	t.touch(i)
 	if mode&keep == 0 && end > size {
-		i.attr.Size = uint64(end)
+		t.resize(i, uint64(end))
 	}
 	i.touchTimes(t.now(), mode != keep)
 	return nil

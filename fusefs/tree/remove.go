@@ -113,6 +113,8 @@ func (t *Tree) unname(i *inode, now Time) {
 func (t *Tree) delete(i *inode) {
 	d := t.touch(i)
 	i.dead = true
+	t.inodes.Add(-1)
+	t.resize(i, 0)
 	i.dir = nil
 	if i.orphaned {
 		i.orphaned = false

@@ -11,8 +11,7 @@ import (
 
 // Statfs tells how much room there is and how much is used.
 func (t *Tree) Statfs(ctx context.Context) (Stat, error) {
-	var s Stat
-	s.Inodes, s.Bytes = t.cfg.Index.Counts()
+	s := Stat{Inodes: uint64(t.inodes.Load()), Bytes: uint64(t.bytes.Load())}
 	if t.cfg.Space == nil {
 		return s, nil
 	}

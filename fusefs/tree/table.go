@@ -86,20 +86,6 @@ func (t *table) shrink(ino Ino) {
 	s.mu.Unlock()
 }
 
-// drop evicts every inode that nobody uses.
-func (t *table) drop() {
-	for k := range t.shards {
-		s := &t.shards[k]
-		s.mu.Lock()
-		for _, i := range s.inodes {
-			if i.pins.Load() == 0 {
-				s.remove(i)
-			}
-		}
-		s.mu.Unlock()
-	}
-}
-
 func (t *table) len() (n int) {
 	for k := range t.shards {
 		s := &t.shards[k]

@@ -22,6 +22,8 @@ type Tree struct {
 	// frozenIno is the last one that a frozen epoch tells of. Guarded by epochMu, held for writing.
 	frozenIno uint64
 	handles   atomic.Int64
+	inodes    atomic.Int64 // of the live tree; changed inside epochs
+	bytes     atomic.Int64 // in its regular files; likewise
 	dirty     atomic.Int64 // cost of all epochs not yet in the index
 
 	// epochMu is held for reading by every change, and for writing by the
@@ -47,6 +49,9 @@ func New(ctx context.Context, cfg Config) (*Tree, error) {
 	if cfg.Index.NextIno() == 0 {
 		t.nextIno.Store(uint64(RootIno))
 	}
+	inodes, bytes := cfg.Index.Counts()
+	t.inodes.Store(int64(inodes))
+	t.bytes.Store(int64(bytes))
 	if err := t.makeRoot(); err != nil {
 		return nil, err
 	}

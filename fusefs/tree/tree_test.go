@@ -49,6 +49,12 @@ func TestFileModel(t *testing.T) {
 	testModel(t, t.Context(), kinds)
 }
 
+// TestNameModel does the same to names alone.
+func TestNameModel(t *testing.T) {
+	kinds := slices.Concat(nameOps, nameOps, []string{"sync", "sync", "settle", "forget", "dump"})
+	testModel(t, t.Context(), kinds)
+}
+
 func testModel(t *testing.T, ctx context.Context, kinds []string) {
 	rapid.Check(t, func(rt *rapid.T) {
 		ops := genOps("", 0, kinds).Draw(rt, "ops")
@@ -61,48 +67,64 @@ func testModel(t *testing.T, ctx context.Context, kinds []string) {
 			}
 		})
 		r.log.oddTail = rapid.Bool().Draw(rt, "odd tail")
-		m := newModel()
-		for k, o := range ops {
-			switch o.Kind {
-			case "sync":
-				if err := r.Sync(ctx); err != nil {
-					rt.Fatal(err)
-				}
-			case "snapshot":
-				if err := r.Snapshot(ctx, "x"); err != nil {
-					rt.Fatal(err)
-				}
-			case "settle":
-				if !lazy {
-					r.settle()
-				}
-			case "forget":
-				r.table.drop()
-			case "reopen":
-				r.reopen()
-				clear(m.open)
-			case "dump":
-				if want, got := m.dump(true), r.dump("", true); want != got {
-					rt.Fatalf("after op %d:\n%s", k, diff(want, got))
-				}
-			default:
-				if err := step(ctx, r, m, k, o); err != nil {
-					rt.Fatal(err)
-				}
-			}
-		}
-		if want, got := m.dump(true), r.dump("", true); want != got {
-			rt.Fatalf("at the end:\n%s", diff(want, got))
-		}
-		r.reopen()
-		if want, got := m.dump(true), r.dump("", true); want != got {
-			rt.Fatalf("after a remount:\n%s", diff(want, got))
-		}
-		r.close()
-		if left, err := r.cfg.Index.Orphans(); err != nil || len(left) > 0 {
-			rt.Fatalf("unlinked files %v are left, %v", left, err)
+		if err := r.against(ctx, newModel(), ops); err != nil {
+			rt.Fatal(err)
 		}
 	})
+}
+
+// against does the operations to the tree and to the model, and compares what is to
+// be seen at each and at the end.
+func (r *rig) against(ctx context.Context, m *model, ops []op) error {
+	compare := func(when string) error {
+		if want, got := m.dump(true), r.dump("", true); want != got {
+			return fmt.Errorf("%s:\n%s", when, diff(want, got))
+		}
+		return nil
+	}
+	for k, o := range ops {
+		var err error
+		switch o.Kind {
+		case "sync":
+			err = r.Sync(ctx)
+		case "snapshot":
+			err = r.Snapshot(ctx, "x")
+		case "settle":
+			r.settle()
+		case "forget":
+			r.table.drop()
+		case "reopen":
+			r.reopen()
+			clear(m.open)
+		case "dump":
+			err = compare(fmt.Sprint("after op ", k))
+		default:
+			err = step(ctx, r, m, k, o)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := compare("at the end"); err != nil {
+		return err
+	}
+	r.reopen()
+	if err := compare("after a remount"); err != nil {
+		return err
+	}
+	stat, err := r.Statfs(ctx)
+	if err != nil {
+		return err
+	}
+	r.close()
+	inodes, bytes := r.cfg.Index.Counts()
+	if inodes != uint64(m.count()) || inodes != stat.Inodes || bytes != stat.Bytes {
+		return fmt.Errorf("%d inodes, index has %d of %d bytes, statfs said %+v", m.count(), inodes, bytes, stat)
+	}
+	if left, err := r.cfg.Index.Orphans(); err != nil || len(left) > 0 {
+		return fmt.Errorf("unlinked files %v are left, %v", left, err)
+	}
+	return nil
 }
 
 // settle brings all that was done into the index and evicts what is clean.
@@ -110,7 +132,9 @@ func (r *rig) settle() {
 	if err := r.Sync(context.Background()); err != nil {
 		r.t.Fatal(err)
 	}
-	r.log.settle()
+	if r.log != nil && r.cfg.ApplyEvery < time.Second {
+		r.log.settle()
+	}
 	r.table.drop()
 }
 

@@ -127,7 +127,7 @@ func (w *write) take(slot Slot, p []byte, off int64) error {
 	}
 	t.charge(d.e, int64(d.ext.count-before)*spanCost+int64(runs)*runCost+int64(len(p)>>10))
 	i.written++
-	i.attr.Size = max(i.attr.Size, uint64(end))
+	t.resize(i, max(i.attr.Size, uint64(end)))
 	i.setAlloc(i.alloc + uint64(len(p)) - had)
 	i.touchTimes(t.now(), true)
 	if w.killPriv {
@@ -186,6 +186,14 @@ func (t *Tree) truncate(i *inode, size int64) error {
 		i.setAlloc(i.alloc - had)
 	}
 	t.touch(i)
-	i.attr.Size = uint64(size)
+	t.resize(i, uint64(size))
 	return nil
+}
+
+// resize notes the size of a regular file; others have none that counts.
+func (t *Tree) resize(i *inode, size uint64) {
+	if i.kind == unix.DT_REG {
+		t.bytes.Add(int64(size) - int64(i.attr.Size))
+		i.attr.Size = size
+	}
 }
