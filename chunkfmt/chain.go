@@ -1,6 +1,10 @@
 package chunkfmt
 
-import "github.com/zeebo/blake3"
+import (
+	"slices"
+
+	"lukechampine.com/blake3"
+)
 
 // SessionChain returns the first value of a session's chain: the head of its
 // predecessor's, zero for the first session, bound to the session.
@@ -15,9 +19,6 @@ func NextChain(prev Hash, payload []byte) Hash {
 }
 
 func chainStep(context string, prev Hash, b []byte) (out Hash) {
-	h := blake3.NewDeriveKey(context)
-	h.Write(prev[:])
-	h.Write(b)
-	h.Sum(out[:0])
+	blake3.DeriveKey(out[:], context, slices.Concat(prev[:], b))
 	return out
 }

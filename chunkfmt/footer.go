@@ -6,7 +6,7 @@ import (
 	"io"
 	"iter"
 
-	"github.com/zeebo/blake3"
+	"lukechampine.com/blake3"
 )
 
 // A chunk footer is a head, the directory and a trailer. The head lets it be found going

@@ -6,7 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 
-	"github.com/zeebo/blake3"
+	"lukechampine.com/blake3"
 )
 
 // readFooter takes in the footer at pos. One that is all there but wrong is damage of
@@ -54,7 +54,7 @@ func (s *Scanner) checkFooter(head footerHead, end int64) error {
 	if trailer.count != head.count || trailer.total != head.body+head.size() {
 		return fmt.Errorf("chunk footer: head and trailer contradict each other: %w", ErrDamaged)
 	}
-	h := blake3.New()
+	h := blake3.New(32, nil)
 	dir := io.NewSectionReader(s.r, s.pos, head.size()-footerTrailerSize)
 	if _, err := io.Copy(h, dir); err != nil {
 		return fmt.Errorf("chunk footer: %w", err)

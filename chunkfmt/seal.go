@@ -17,18 +17,19 @@ type Sealer struct {
 	session SessionID
 	payload cipher.AEAD  // AES-256-GCM
 	private cipher.Block // AES-256, pads of the private fields
+	nonce   [8]uint32    // key of the nonces' PRF
+	content [8]uint32    // key of the hash of content, for callers that have none
 	scratch sync.Pool    // of *sealScratch
 }
 
 // sealScratch holds what a call hands to interfaces, so that calls allocate nothing and
 // the caller's tag stays on its stack.
 type sealScratch struct {
-	nonce *keyedHash // PRF of the nonces
-	hash  *keyedHash // of content, for callers that have none
-	iv    [12]byte
-	pad   [aes.BlockSize]byte
-	aad   []byte
-	len   [8]byte
+	iv   [12]byte
+	pad  [aes.BlockSize]byte
+	aad  []byte
+	prf  []byte   // what the nonce is made of
+	hash [32]byte // of content
 }
 
 // NewSealer derives the session's keys. It fails only where the platform forbids AES-GCM
@@ -48,10 +49,11 @@ func NewSealer(k *VolumeKeys, s SessionID) (*Sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("session %v: %w", s, err)
 	}
-	sealer := &Sealer{volume: k.ID, session: s, payload: aead, private: pad}
-	sealer.scratch.New = func() any {
-		return &sealScratch{nonce: newKeyedHash(nonce), hash: newKeyedHash(content)}
+	sealer := &Sealer{
+		volume: k.ID, session: s, payload: aead, private: pad,
+		nonce: keyWords(nonce), content: keyWords(content),
 	}
+	sealer.scratch.New = func() any { return &sealScratch{} }
 	return sealer, nil
 }
 
@@ -79,9 +81,8 @@ func (s *Sealer) Seal(dst []byte, t *Tag, p Private, content, options, plain []b
 		t.Flags |= FlagOptions
 	}
 	if content == nil {
-		c.hash.Reset()
-		c.hash.Write(plain)
-		content = c.hash.sum()
+		c.hash = keyedSum(&s.content, plain)
+		content = c.hash[:]
 	}
 	packed := p.pack()
 	s.associate(c, t, packed, options)
@@ -151,13 +152,11 @@ func (s *Sealer) associate(c *sealScratch, t *Tag, packed [PrivateSize]byte, opt
 
 // deriveNonce puts the synthetic nonce into c.iv.
 func (s *Sealer) deriveNonce(c *sealScratch, content []byte) {
-	h := c.nonce
-	h.Reset()
-	binary.BigEndian.PutUint64(c.len[:], uint64(len(c.aad)))
-	h.Write(c.len[:])
-	h.Write(c.aad)
-	h.Write(content)
-	copy(c.iv[:], h.sum())
+	c.prf = binary.BigEndian.AppendUint64(c.prf[:0], uint64(len(c.aad)))
+	c.prf = append(c.prf, c.aad...)
+	c.prf = append(c.prf, content...)
+	sum := keyedSum(&s.nonce, c.prf)
+	copy(c.iv[:], sum[:])
 }
 
 // xorPad encrypts or decrypts a private field with the pad that belongs to c.iv.

@@ -139,13 +139,16 @@ func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) erro
 		return err
 	}
 	s.log.add(begin.ordinal, sealer)
-	s.groups = stage.NewGroups(context.WithoutCancel(ctx), stage.GroupsConfig{
+	s.groups, err = stage.NewGroups(context.WithoutCancel(ctx), stage.GroupsConfig{
 		Keys: &s.keys, Flight: s.flight, Records: s.index, Locator: s.catalog, Medium: s.o.Medium,
 		Sealer: func(ordinal uint32) (*chunkfmt.Sealer, error) {
 			return s.log.sealer(context.WithoutCancel(ctx), ordinal)
 		},
 		CacheBytes: s.o.CacheBytes,
 	})
+	if err != nil {
+		return err
+	}
 	s.closers = append(s.closers, s.groups.Close)
 	reserve, err := s.reserve(ctx)
 	if err != nil {

@@ -68,9 +68,12 @@ func benchRig(b *testing.B) *rig {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r.groups = stage.NewGroups(ctx, stage.GroupsConfig{
+	r.groups, err = stage.NewGroups(ctx, stage.GroupsConfig{
 		Keys: &testKeys, Flight: r.flight, Records: r.index, Locator: catalog, Medium: m, Sealer: sealerOf,
 	})
+	if err != nil {
+		b.Fatal(err)
+	}
 	sealer, err := sealerOf(1)
 	if err != nil {
 		b.Fatal(err)

@@ -1,35 +1,45 @@
 package stage
 
 import (
-	"container/list"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"coffer/chunkfmt"
 )
 
 // cache keeps the plaintext of groups up to a limit, and sees to it that each
-// is loaded once.
+// is loaded once. Its memory is its own and not the garbage collector's, which
+// would let as much again be wasted before it collects.
+//
+// Who gets an item has it pinned until release: its bytes stay where they are.
 type cache struct {
-	limit int64
-
-	mu    sync.Mutex // guards what follows; nothing is locked after it
-	items map[chunkfmt.Seq]*item
-	used  list.List // of *item that are loaded, the latest in front
-	size  int64
+	mu     sync.Mutex // guards what follows; nothing is locked after it
+	items  map[chunkfmt.Seq]*item
+	ring   *ring
+	pinned int
+	closed chan struct{} // not nil: closing; closed when nothing is pinned
 }
 
 type item struct {
-	seq     chunkfmt.Seq
-	ready   chan struct{} // closed when data or err is set
-	data    []byte
-	err     error
-	element *list.Element
+	seq   chunkfmt.Seq
+	ready chan struct{} // closed when data or err is set
+	data  []byte
+	err   error
+
+	// Guarded by cache.mu.
+	pins int
+	used bool // again since the ring's hand was here last
+	slot      // in the ring
 }
 
-func newCache(limit int64) *cache {
-	return &cache{limit: limit, items: make(map[chunkfmt.Seq]*item)}
+func newCache(limit int64) (*cache, error) {
+	r, err := newRing(limit)
+	if err != nil {
+		return nil, err
+	}
+	return &cache{items: make(map[chunkfmt.Seq]*item), ring: r}, nil
 }
 
 func (c *cache) has(seq chunkfmt.Seq) bool {
@@ -38,59 +48,114 @@ func (c *cache) has(seq chunkfmt.Seq) bool {
 	return c.items[seq] != nil
 }
 
-// get gives the group's bytes, by load if they are not there. Who waits for
-// another's load that ended with the other's context loads on his own.
-func (c *cache) get(ctx context.Context, seq chunkfmt.Seq, load func() ([]byte, error)) ([]byte, error) {
+// get gives the group's item, pinned, by load if it is not there; load asks for
+// room and fills it. Who waits for another's load that ended with the other's
+// context loads on his own.
+func (c *cache) get(ctx context.Context, seq chunkfmt.Seq, load func(room func(n int) []byte) error) (*item, error) {
 	for {
-		c.mu.Lock()
-		it := c.items[seq]
-		if it == nil {
-			it = &item{seq: seq, ready: make(chan struct{})}
-			c.items[seq] = it
-			c.mu.Unlock()
-			it.data, it.err = load()
-			c.loaded(it)
-			return it.data, it.err
+		it, found, err := c.pin(seq)
+		if err != nil {
+			return nil, err
 		}
-		if it.element != nil {
-			c.used.MoveToFront(it.element)
-			c.mu.Unlock()
-			return it.data, nil
+		if !found {
+			err := load(func(n int) []byte { return c.room(it, n) })
+			c.loaded(it, err)
+			return c.unless(it, err)
 		}
-		c.mu.Unlock()
 		select {
 		case <-it.ready:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return c.unless(it, context.Cause(ctx))
 		}
-		if it.err == nil {
-			return it.data, nil
+		if it.err == nil || ctx.Err() == nil && !isContext(it.err) {
+			return c.unless(it, it.err)
 		}
+		c.release(it)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
-		}
-		if !isContext(it.err) {
-			return nil, it.err
 		}
 	}
 }
 
-// loaded makes room for it, or forgets it if it failed.
-func (c *cache) loaded(it *item) {
+// pin gives the item of seq, made if there is none, which found tells.
+func (c *cache) pin(seq chunkfmt.Seq) (it *item, found bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed != nil {
+		return nil, false, fmt.Errorf("group %v: the reader is closed: %w", seq, ErrClosed)
+	}
+	it, found = c.items[seq], true
+	if it == nil {
+		it, found = &item{seq: seq, ready: make(chan struct{})}, false
+		c.items[seq] = it
+	}
+	it.used = found
+	it.pins++
+	c.pinned++
+	return it, found, nil
+}
+
+// room finds n bytes for an item that is being loaded. If all the cache's are
+// pinned, they are the collector's, and forgotten with the last pin.
+func (c *cache) room(it *item, n int) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if it.data = c.ring.place(it, n, func(old *item) { delete(c.items, old.seq) }); it.data == nil {
+		it.data = make([]byte, n)
+	}
+	return it.data
+}
+
+// loaded tells those who wait, and forgets the item if it failed.
+func (c *cache) loaded(it *item, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	it.err = err
 	close(it.ready)
-	if it.err != nil {
-		delete(c.items, it.seq)
-		return
+	if err != nil {
+		c.forget(it)
 	}
-	it.element = c.used.PushFront(it)
-	c.size += int64(len(it.data))
-	for c.size > c.limit && c.used.Len() > 1 {
-		last := c.used.Remove(c.used.Back()).(*item)
-		c.size -= int64(len(last.data))
-		delete(c.items, last.seq)
+}
+
+func (c *cache) forget(it *item) {
+	delete(c.items, it.seq)
+	c.ring.remove(it)
+}
+
+// unless gives the pinned item, or the error and no item.
+func (c *cache) unless(it *item, err error) (*item, error) {
+	if err != nil {
+		c.release(it)
+		return nil, err
 	}
+	return it, nil
+}
+
+// release takes the pin off that get has put on.
+func (c *cache) release(it *item) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	it.pins--
+	if it.pins == 0 && it.err == nil && !it.placed() {
+		c.forget(it)
+	}
+	c.pinned--
+	if c.pinned == 0 && c.closed != nil {
+		close(c.closed)
+	}
+}
+
+// close waits until nothing is pinned and gives the memory back. Called once.
+func (c *cache) close() error {
+	c.mu.Lock()
+	c.closed = make(chan struct{})
+	if c.pinned == 0 {
+		close(c.closed)
+	}
+	c.mu.Unlock()
+	<-c.closed
+	c.items = nil
+	return c.ring.close()
 }
 
 func isContext(err error) bool {

@@ -31,7 +31,6 @@ const (
 	levelFastest = int8(zstd.SpeedFastest)
 	levelDefault = int8(zstd.SpeedDefault)
 	levelBetter  = int8(zstd.SpeedBetterCompression)
-	levelBest    = int8(zstd.SpeedBestCompression) // for batches: few bytes, kept for ever, twice
 )
 
 // compress compresses groups into the output buffer, at the places where their
@@ -39,7 +38,7 @@ const (
 // seal to write them across. It has many instances.
 type compress struct {
 	w        *Writer
-	encoders [levelBest + 1]*zstd.Encoder
+	encoders [levelBetter + 1]*zstd.Encoder
 	columns  []byte // a batch by columns
 	scratch  []byte
 }
@@ -132,7 +131,7 @@ func (c *compress) group(g *group, p *pipeline.Port) ([]byte, error) {
 func (c *compress) choose(g *group, p *pipeline.Port) (chunkfmt.Codec, int8) {
 	way := c.w.cfg.Compression
 	if g.kind == chunkfmt.KindBatch {
-		return chunkfmt.CodecColumns, levelBest
+		return chunkfmt.CodecColumns, levelBetter
 	}
 	if g.kind != chunkfmt.KindData {
 		return chunkfmt.CodecZstd, levelFastest

@@ -100,17 +100,16 @@ func (e *entry) readPlain(p []byte, off uint32) (bool, error) {
 	return true, nil
 }
 
-// open opens the sealed bytes in memory; false if they have gone.
-func (e *entry) open(sealer *chunkfmt.Sealer) (body []byte, p chunkfmt.Private, ok bool, err error) {
+// sealedBytes lets f open the sealed bytes in memory; false if they have gone.
+func (e *entry) sealedBytes(f func(tag *chunkfmt.Tag, options, sealed []byte) error) (bool, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	if e.form != formSealed {
-		return nil, p, false, nil
+		return false, nil
 	}
 	if !e.mem.enter() {
-		return nil, p, true, fmt.Errorf("group %v was not stored: %w", e.seq, ErrClosed)
+		return true, fmt.Errorf("group %v was not stored: %w", e.seq, ErrClosed)
 	}
 	defer e.mem.leave()
-	body, p, err = sealer.Open(nil, &e.tag, e.options, e.sealed)
-	return body, p, true, err
+	return true, f(&e.tag, e.options, e.sealed)
 }

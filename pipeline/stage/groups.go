@@ -57,13 +57,18 @@ type Groups struct {
 const prefetches = 4
 
 // NewGroups makes a reader of groups. ctx ends its prefetches, as Close does.
-func NewGroups(ctx context.Context, cfg GroupsConfig) *Groups {
+// It fails if there is no memory for the cache.
+func NewGroups(ctx context.Context, cfg GroupsConfig) (*Groups, error) {
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = 64 << 20
 	}
-	g := &Groups{cfg: cfg, cache: newCache(cfg.CacheBytes), slots: make(chan struct{}, prefetches)}
+	cache, err := newCache(cfg.CacheBytes)
+	if err != nil {
+		return nil, err
+	}
+	g := &Groups{cfg: cfg, cache: cache, slots: make(chan struct{}, prefetches)}
 	g.life, g.stop = context.WithCancel(ctx)
-	return g
+	return g, nil
 }
 
 // Group is the record of group seq, in flight or in the index, which makes
@@ -87,15 +92,21 @@ func (g *Groups) ReadAt(ctx context.Context, seq chunkfmt.Seq, p []byte, off uin
 			return err
 		}
 	}
-	data, err := g.cache.get(ctx, seq, func() ([]byte, error) { return g.load(ctx, seq) })
+	it, err := g.item(ctx, seq)
 	if err != nil {
 		return err
 	}
-	if uint64(off)+uint64(len(p)) > uint64(len(data)) {
-		return fmt.Errorf("group %v of %d bytes, read %d at %d: %w", seq, len(data), len(p), off, ErrRange)
+	defer g.cache.release(it)
+	if uint64(off)+uint64(len(p)) > uint64(len(it.data)) {
+		return fmt.Errorf("group %v of %d bytes, read %d at %d: %w", seq, len(it.data), len(p), off, ErrRange)
 	}
-	copy(p, data[off:])
+	copy(p, it.data[off:])
 	return nil
+}
+
+// item gives the group in the cache, pinned.
+func (g *Groups) item(ctx context.Context, seq chunkfmt.Seq) (*item, error) {
+	return g.cache.get(ctx, seq, func(room func(int) []byte) error { return g.load(ctx, seq, room) })
 }
 
 // Prefetch reads groups into the cache in the background, as far as there is
@@ -129,17 +140,20 @@ func (g *Groups) prefetch(seq chunkfmt.Seq) bool {
 	g.wg.Go(func() {
 		defer func() { <-g.slots }()
 		// Whoever needs the group will get the error.
-		_ = g.ReadAt(g.life, seq, nil, 0)
+		if it, err := g.item(g.life, seq); err == nil {
+			g.cache.release(it)
+		}
 	})
 	return true
 }
 
-// Close ends prefetches and waits for them. Reads go on to work.
+// Close ends prefetches, waits for them and for reads under way, and gives the
+// memory of the cache back. Later reads fail with ErrClosed. Called once.
 func (g *Groups) Close() error {
 	g.mu.Lock()
 	g.done = true
 	g.mu.Unlock()
 	g.stop()
 	g.wg.Wait()
-	return nil
+	return g.cache.close()
 }

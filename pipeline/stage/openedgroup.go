@@ -5,125 +5,152 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"coffer/chunkfmt"
 	"coffer/media"
 )
 
-// load reads group seq, from memory or the medium, and checks it.
-func (g *Groups) load(ctx context.Context, seq chunkfmt.Seq) ([]byte, error) {
+// load reads group seq, from memory or the medium, into room, and checks it.
+func (g *Groups) load(ctx context.Context, seq chunkfmt.Seq, room func(n int) []byte) error {
 	sealer, err := g.cfg.Sealer(seq.Ordinal())
 	if err != nil {
-		return nil, fmt.Errorf("group %v: key of its session: %w", seq, err)
+		return fmt.Errorf("group %v: key of its session: %w", seq, err)
 	}
 	rec, hint, ok, err := g.Group(seq)
 	if err != nil {
-		return nil, fmt.Errorf("group %v: its record: %w", seq, err)
+		return fmt.Errorf("group %v: its record: %w", seq, err)
 	}
 	if !ok {
-		return nil, fmt.Errorf("group %v is not known: %w", seq, ErrDamaged)
+		return fmt.Errorf("group %v is not known: %w", seq, ErrDamaged)
 	}
+	if rec.RawLen > chunkfmt.MaxRaw {
+		return fmt.Errorf("group %v: record of %d bytes: %w", seq, rec.RawLen, ErrDamaged)
+	}
+	o := opening{keys: g.cfg.Keys, sealer: sealer, rec: rec, data: room(int(rec.RawLen))}
 	if e := g.cfg.Flight.entry(seq); e != nil {
-		body, private, sealed, err := e.open(sealer)
-		switch {
-		case err != nil:
-			return nil, err
-		case sealed:
-			return g.finish(rec, private, body)
+		if ok, err := e.sealedBytes(o.open); ok {
+			return err
 		}
 		hint, _ = g.cfg.Flight.Location(seq)
 	}
-	return g.fetch(ctx, sealer, rec, hint)
+	return g.fetch(ctx, &o, hint)
 }
 
 // fetch tries the place of the hint, then what the locator says.
-func (g *Groups) fetch(ctx context.Context, sealer *chunkfmt.Sealer, rec chunkfmt.GroupRecord, hint chunkfmt.Location) ([]byte, error) {
+func (g *Groups) fetch(ctx context.Context, o *opening, hint chunkfmt.Location) error {
 	var first error
 	if hint.Chunk != 0 {
-		data, err := g.read(ctx, sealer, rec, hint)
-		if err == nil || ctx.Err() != nil {
-			return data, err
+		first = g.read(ctx, o, hint)
+		if first == nil || ctx.Err() != nil {
+			return first
 		}
-		first = err
 	}
-	l, err := g.cfg.Locator.Lookup(rec.Seq)
+	l, err := g.cfg.Locator.Lookup(o.rec.Seq)
 	switch {
 	case errors.Is(err, media.ErrNoTag):
-		return nil, errors.Join(first, fmt.Errorf("group %v: %w: %w", rec.Seq, ErrDamaged, err))
+		return errors.Join(first, fmt.Errorf("group %v: %w: %w", o.rec.Seq, ErrDamaged, err))
 	case err != nil:
-		return nil, fmt.Errorf("group %v: looking for it: %w", rec.Seq, err)
+		return fmt.Errorf("group %v: looking for it: %w", o.rec.Seq, err)
 	case l == hint:
-		return nil, first
+		return first
 	}
-	data, err := g.read(ctx, sealer, rec, l)
-	return data, errors.Join(err, ifBoth(err, first))
+	if err := g.read(ctx, o, l); err != nil {
+		return errors.Join(err, first)
+	}
+	return nil
 }
 
-func ifBoth(err, first error) error {
-	if err == nil {
-		return nil
-	}
-	return first
-}
+// scratch has memory for what a group is on its way to be plaintext: sealed, or
+// compressed.
+var scratch = sync.Pool{New: func() any {
+	b := make([]byte, chunkfmt.TagSize+chunkfmt.MaxOptions+chunkfmt.MaxSealed)
+	return &b
+}}
 
 // read reads, opens and checks the group at l.
-func (g *Groups) read(ctx context.Context, sealer *chunkfmt.Sealer, rec chunkfmt.GroupRecord, l chunkfmt.Location) ([]byte, error) {
+func (g *Groups) read(ctx context.Context, o *opening, l chunkfmt.Location) error {
 	if l.Length > chunkfmt.MaxOptions+chunkfmt.MaxSealed {
-		return nil, fmt.Errorf("group %v: place of %d bytes: %w", rec.Seq, l.Length, ErrDamaged)
+		return fmt.Errorf("group %v: place of %d bytes: %w", o.rec.Seq, l.Length, ErrDamaged)
 	}
 	name := media.ChunkName(g.cfg.Keys.ID, l.Chunk)
-	b := make([]byte, chunkfmt.TagSize+int(l.Length))
+	room := scratch.Get().(*[]byte)
+	defer scratch.Put(room)
+	b := (*room)[:chunkfmt.TagSize+int(l.Length)]
 	n, err := g.cfg.Medium.ReadAt(ctx, name, b, int64(l.Offset))
 	if n < len(b) {
 		if err == io.EOF || errors.Is(err, media.ErrNotExist) {
 			err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
-		return nil, fmt.Errorf("group %v: reading %d bytes of %s at %d: %w", rec.Seq, len(b), name, l.Offset, err)
+		return fmt.Errorf("group %v: reading %d bytes of %s at %d: %w", o.rec.Seq, len(b), name, l.Offset, err)
 	}
-	data, err := g.decode(sealer, rec, b)
-	if err != nil {
-		return nil, fmt.Errorf("group %v: %s at %d: %w", rec.Seq, name, l.Offset, err)
+	if err := o.parse(b); err != nil {
+		return fmt.Errorf("group %v: %s at %d: %w", o.rec.Seq, name, l.Offset, err)
 	}
-	return data, nil
+	return nil
 }
 
-// decode opens tag, options and sealed bytes, in place.
-func (g *Groups) decode(sealer *chunkfmt.Sealer, rec chunkfmt.GroupRecord, b []byte) ([]byte, error) {
+// opening makes a group's plaintext of what is stored.
+type opening struct {
+	keys   *chunkfmt.VolumeKeys
+	sealer *chunkfmt.Sealer
+	rec    chunkfmt.GroupRecord
+	data   []byte // to be filled
+}
+
+// parse opens tag, options and sealed bytes as they lie on the medium.
+func (o *opening) parse(b []byte) error {
 	tag, err := chunkfmt.ParseTag(b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	b = b[chunkfmt.TagSize:]
-	if tag.Seq != rec.Seq || tag.Kind != chunkfmt.KindData || tag.StoredLen() != len(b) {
-		return nil, fmt.Errorf("tag of %v %v with %d bytes: %w", tag.Kind, tag.Seq, tag.StoredLen(), ErrDamaged)
+	if tag.Seq != o.rec.Seq || tag.Kind != chunkfmt.KindData || tag.StoredLen() != len(b) {
+		return fmt.Errorf("tag of %v %v with %d bytes: %w", tag.Kind, tag.Seq, tag.StoredLen(), ErrDamaged)
 	}
-	options, sealed := b[:tag.OptionsLen], b[tag.OptionsLen:]
-	body, private, err := sealer.Open(sealed[:0], &tag, options, sealed)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return g.finish(rec, private, body)
+	return o.open(&tag, b[:tag.OptionsLen], b[tag.OptionsLen:])
 }
 
-// finish decompresses and compares with the record. body may be kept.
-func (g *Groups) finish(rec chunkfmt.GroupRecord, private chunkfmt.Private, body []byte) ([]byte, error) {
-	data := body
-	if private.Codec != chunkfmt.CodecStored {
-		var err error
-		data, err = chunkfmt.Decompress(nil, private.Codec, int(private.RawLen), body)
+// open decrypts, decompresses and compares with the record. It leaves sealed as
+// it is.
+func (o *opening) open(tag *chunkfmt.Tag, options, sealed []byte) error {
+	// What stands there unauthenticated says where to put it, and turns out to
+	// be true if opening succeeds.
+	private := o.sealer.OpenPrivate(tag)
+	stored := private.Codec == chunkfmt.CodecStored && len(sealed) == len(o.data)+chunkfmt.SealOverhead
+	body := o.data[:0:len(o.data)]
+	if !stored {
+		room := scratch.Get().(*[]byte)
+		defer scratch.Put(room)
+		body = (*room)[:0]
+	}
+	body, private, err := o.sealer.Open(body, tag, options, sealed)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if int(private.RawLen) != len(o.data) {
+		return fmt.Errorf("%d bytes, want %d: %w", private.RawLen, len(o.data), ErrDamaged)
+	}
+	if !stored {
+		data, err := chunkfmt.Decompress(o.data[:0:len(o.data)], private.Codec, len(o.data), body)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		if len(data) > 0 && &data[0] != &o.data[0] {
+			copy(o.data, data)
 		}
 	}
-	if len(data) != int(rec.RawLen) || private.RawLen != rec.RawLen {
-		return nil, fmt.Errorf("%d bytes, want %d: %w", len(data), rec.RawLen, ErrDamaged)
-	}
-	rest := data
-	for i, br := range rec.Blocks {
-		if int(br.Length) > len(rest) || g.cfg.Keys.Sum(rest[:br.Length]) != br.Fingerprint {
-			return nil, fmt.Errorf("block %d has another fingerprint: %w", i, ErrDamaged)
+	return o.check()
+}
+
+// check compares every block with its fingerprint.
+func (o *opening) check() error {
+	rest := o.data
+	for i, br := range o.rec.Blocks {
+		if int(br.Length) > len(rest) || o.keys.Sum(rest[:br.Length]) != br.Fingerprint {
+			return fmt.Errorf("block %d has another fingerprint: %w", i, ErrDamaged)
 		}
 		rest = rest[br.Length:]
 	}
-	return data, nil
+	return nil
 }

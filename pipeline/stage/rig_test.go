@@ -27,6 +27,7 @@ type tester interface {
 	Fatal(args ...any)
 	Fatalf(format string, args ...any)
 	Errorf(format string, args ...any)
+	Cleanup(func())
 }
 
 // rig is one session on a medium that can fail.
@@ -79,9 +80,17 @@ func newRig(t tester, ctx context.Context, adjust func(*stage.Config)) *rig {
 	if err := r.catalog.Refresh(ctx); err != nil {
 		t.Fatal(err)
 	}
-	r.groups = stage.NewGroups(ctx, stage.GroupsConfig{
+	r.groups, err = stage.NewGroups(ctx, stage.GroupsConfig{
 		Keys: &testKeys, Flight: r.flight, Records: r.index, Locator: r.catalog, Medium: r.medium,
 		Sealer: sealerOf, CacheBytes: 4 << 20,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // what was written is read after its session
+		if err := r.groups.Close(); err != nil {
+			t.Errorf("close the groups: %v", err)
+		}
 	})
 	sealer, err := sealerOf(1)
 	if err != nil {
@@ -130,9 +139,6 @@ func (r *rig) shut() {
 	}
 	if err := r.pipe.Close(); err != nil {
 		r.t.Errorf("close the pipe: %v", err)
-	}
-	if err := r.groups.Close(); err != nil {
-		r.t.Errorf("close the groups: %v", err)
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
+	"lukechampine.com/blake3"
 )
 
 // Entry is what is compared of one name of a tree.
@@ -113,7 +113,7 @@ func sum(path string) (sum [32]byte, err error) {
 		return sum, err
 	}
 	defer f.Close()
-	h := blake3.New()
+	h := blake3.New(32, nil)
 	if _, err := io.CopyBuffer(onlyWriter{h}, onlyReader{f}, make([]byte, 1<<20)); err != nil {
 		return sum, fmt.Errorf("read %s: %w", path, err)
 	}

@@ -15,8 +15,8 @@ import (
 	"path"
 	"slices"
 
-	"github.com/zeebo/blake3"
 	"golang.org/x/sys/unix"
+	"lukechampine.com/blake3"
 )
 
 // node is a file, directory or symlink of the model.
