@@ -20,7 +20,7 @@ type Options struct {
 	Source string
 	// AllowOther lets other users in; always so for root. For others /etc/fuse.conf must say user_allow_other.
 	AllowOther bool
-	// MaxInflight bounds the memory of requests under way, in bytes; 0: 128 MiB. A write may hold 1 MiB.
+	// MaxInflight bounds the memory of requests under way, in bytes; 0: 32 MiB. A write may hold 1 MiB.
 	MaxInflight int
 	// ReadaheadKiB is how far the kernel reads ahead of a sequential reader, set where root mounts; 0: 4096.
 	ReadaheadKiB int
@@ -34,8 +34,8 @@ type Options struct {
 
 const (
 	maxWrite           = 1 << 20
-	maxBackground      = 64
-	defaultMaxInflight = 128 << 20
+	maxBackground      = 32 // reads ahead, 1 MiB each: as many as are worth their memory
+	defaultMaxInflight = 32 << 20
 	defaultReadahead   = 4096
 )
 
