@@ -1,8 +1,11 @@
 package mover
 
 import (
+	"fmt"
+
 	"coffer/chunkfmt"
 	"coffer/index"
+	"coffer/index/dedup"
 	"coffer/pipeline/stage"
 )
 
@@ -20,4 +23,21 @@ func (k known) Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location,
 		return record, at, true, nil
 	}
 	return k.index.Group(seq)
+}
+
+// dropBad makes the blocks of damaged groups unknown, so that the next copy of
+// the same content is stored.
+func dropBad(table *dedup.Table, x *index.Index) error {
+	var drop error
+	err := x.BadGroups(func(seq chunkfmt.Seq, _ string) bool {
+		drop = table.Drop(seq)
+		return drop == nil
+	})
+	if err == nil {
+		err = drop
+	}
+	if err != nil {
+		return fmt.Errorf("leave out damaged groups: %w", err)
+	}
+	return nil
 }

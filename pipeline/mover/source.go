@@ -132,6 +132,9 @@ func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) erro
 	if err := table.Load(s.index.Groups); err != nil {
 		return fmt.Errorf("load the fingerprints: %w", err)
 	}
+	if err := dropBad(table, s.index); err != nil {
+		return err
+	}
 	var id chunkfmt.SessionID
 	rand.Read(id[:])
 	sealer, err := chunkfmt.NewSealer(&s.keys, id)
@@ -222,8 +225,7 @@ func (s *Source) Close() error {
 	var err error
 	if s.pipe != nil {
 		err = s.pipe.Wait()
-		s.writer.Detach()
-		err = errors.Join(err, s.pipe.Close())
+		err = errors.Join(err, s.writer.Detach(), s.pipe.Close())
 	}
 	return errors.Join(err, s.release())
 }

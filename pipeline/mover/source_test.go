@@ -113,6 +113,7 @@ type writing struct {
 	t      *testing.T
 	s      *Source
 	filler int // more records of 1 kB in each batch
+	extra  records
 }
 
 type records []chunkfmt.Record
@@ -155,6 +156,7 @@ func (w *writing) cut(kind stage.MarkerKind, key, value string, data []byte) {
 	if key != "" {
 		batch = append(batch, chunkfmt.Record{Op: chunkfmt.OpPut, Kind: chunkfmt.RecMeta, Key: chunkfmt.MetaKey(key), Value: []byte(value)})
 	}
+	batch = append(batch, w.extra...)
 	slot.Cut(stage.Marker{
 		Kind: kind, Batch: batch,
 		Journalled: func(j stage.Journal) { journal = j },
@@ -235,6 +237,45 @@ func TestSessionsGoOn(t *testing.T) {
 	other := p.copyOf(t).mustOpen(t)
 	other.want(map[string]string{"a": "2", "b": "1", "c": "3"})
 	other.end()
+}
+
+func (w *writing) groups() (all []chunkfmt.Seq) {
+	w.t.Helper()
+	err := w.s.Index().Groups(func(g chunkfmt.GroupRecord, _ chunkfmt.Location) bool {
+		all = append(all, g.Seq)
+		return true
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return all
+}
+
+// TestDamagedGroupsAreStoredAgain: what is known to be damaged is not referred to by
+// the next copy of the same content.
+func TestDamagedGroupsAreStoredAgain(t *testing.T) {
+	p := newPlace(t)
+	data := bytes.Repeat([]byte("the same again"), 1000)
+	session := func(name string, want int, extra ...chunkfmt.Record) []chunkfmt.Seq {
+		t.Helper()
+		w := p.mustOpen(t)
+		w.extra = extra
+		w.cut(stage.MarkCut, "a", name, data)
+		all := w.groups()
+		if len(all) != want {
+			t.Fatalf("%s: %d groups, want %d", name, len(all), want)
+		}
+		w.extra = nil
+		w.end()
+		return all
+	}
+	session("first", 1)
+	all := session("known", 1)
+	session("marked", 1, chunkfmt.Record{
+		Op: chunkfmt.OpPut, Kind: chunkfmt.RecBad, Key: chunkfmt.BadKey(all[0]), Value: []byte("rot"),
+	})
+	session("again", 2)
+	session("known again", 2)
 }
 
 // TestBatchOfManyParts puts batches that take several tags, as a cut of many
