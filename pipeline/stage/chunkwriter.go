@@ -39,6 +39,7 @@ func (c *chunkWriter) append(ctx context.Context, groups []group, raw []byte) er
 			c.failures = 0
 			if full {
 				c.s.w.waiters.stalled(nil)
+				c.s.w.cfg.Log.Info("medium has space again", "chunk", c.header.Chunk)
 			}
 			return nil
 		}

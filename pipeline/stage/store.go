@@ -18,7 +18,6 @@ import (
 type store struct {
 	w    *Writer
 	port *pipeline.Port
-	kick chan struct{}
 	sync *syncer
 
 	main, mirror chunkWriter
@@ -26,7 +25,7 @@ type store struct {
 }
 
 func newStore(w *Writer) *store {
-	s := &store{w: w, kick: make(chan struct{}, 1)}
+	s := &store{w: w}
 	s.main.s, s.mirror.s, s.mirror.mirror = s, s, true
 	return s
 }
@@ -145,13 +144,14 @@ func (s *store) retry(ctx context.Context, err error) error {
 	if !errors.Is(err, media.ErrFull) {
 		return err
 	}
-	s.w.cfg.Log.Warn("medium is full: waiting for space", "error", err)
-	s.w.waiters.stalled(fmt.Errorf("waiting for space: %w", err))
+	if s.w.waiters.stalled(fmt.Errorf("waiting for space: %w", err)) {
+		s.w.cfg.Log.Warn("medium is full: waiting for space", "error", err)
+	}
 	t := time.NewTimer(spaceTime)
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-s.kick:
+	case <-s.w.waiters.retry:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -16,13 +16,31 @@ type waiter struct {
 // waiters are all markers that were not acknowledged, in order: when the medium
 // is full or the pipe fails, also those are told that have not come far. Each
 // is told once, with no lock held.
+//
+// Whoever comes to wait while the medium is full has the store try again at once, and
+// is told what comes of that, never what was so a while ago.
 type waiters struct {
+	retry chan struct{} // has a token when the store is to try again
+
 	mu    sync.Mutex // guards what follows; nothing is locked after it
 	list  []*waiter
 	stall error // why no acknowledgement will come soon
 	fatal error // why none will come at all
 	// impatient are the contexts of those who wait for a buffer.
 	impatient map[context.Context]context.CancelCauseFunc
+}
+
+func newWaiters() *waiters { return &waiters{retry: make(chan struct{}, 1)} }
+
+// again has a store that waits for space try at once. mu is held.
+func (ws *waiters) again() {
+	if ws.stall == nil {
+		return
+	}
+	select {
+	case ws.retry <- struct{}{}:
+	default:
+	}
 }
 
 // patience gives a context that ends as ctx does, and also when the medium is
@@ -32,9 +50,7 @@ func (ws *waiters) patience(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if ws.stall != nil {
-		cancel(ws.stall)
-	}
+	ws.again()
 	if ws.impatient == nil {
 		ws.impatient = make(map[context.Context]context.CancelCauseFunc)
 	}
@@ -54,16 +70,14 @@ func (ws *waiters) add(w *waiter) {
 	ws.list = append(ws.list, w)
 }
 
-// check tells w if there is nothing to wait for.
+// check tells w if there is nothing to wait for. It was added before.
 func (ws *waiters) check(w *waiter) {
 	ws.mu.Lock()
 	err := ws.fatal
 	if err == nil && w.late {
 		err = ErrClosed
 	}
-	if err == nil {
-		err = ws.stall
-	}
+	ws.again()
 	tell := err != nil && w.tell()
 	ws.mu.Unlock()
 	if tell {
@@ -82,10 +96,11 @@ func (ws *waiters) ack(w *waiter) {
 	callAll(told, nil)
 }
 
-// stalled tells all waiters, present and to come, that they would wait long, and
-// so those who wait for a buffer; nil ends that.
-func (ws *waiters) stalled(err error) {
+// stalled tells all waiters that they would wait long, and so those who wait for a
+// buffer; nil ends that. It says whether that is news.
+func (ws *waiters) stalled(err error) bool {
 	ws.mu.Lock()
+	news := (ws.stall == nil) != (err == nil)
 	ws.stall = err
 	var told []*waiter
 	if err != nil {
@@ -96,6 +111,7 @@ func (ws *waiters) stalled(err error) {
 	}
 	ws.mu.Unlock()
 	callAll(told, err)
+	return news
 }
 
 // fail tells all waiters, present and to come, that they wait in vain.

@@ -51,7 +51,7 @@ func NewWriter(cfg Config) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{cfg: cfg, mem: &memory{}, waiters: &waiters{}, acked: cfg.Prev.Seq, head: cfg.Prev}
+	w := &Writer{cfg: cfg, mem: &memory{}, waiters: newWaiters(), acked: cfg.Prev.Seq, head: cfg.Prev}
 	w.space = &space{reserve: cfg.Reserve, clock: cfg.Clock}
 	w.space.medium, _ = cfg.Medium.(media.Spacer)
 	w.collector = &Collector{
@@ -107,14 +107,6 @@ func (w *Writer) Pending() int64 { return w.space.pending.Load() }
 
 // Duplicate is how many bytes of plaintext were left out as known.
 func (w *Writer) Duplicate() int64 { return w.stats.duplicate.Load() }
-
-// Kick makes a store that waits for space try again, after space was freed.
-func (w *Writer) Kick() {
-	select {
-	case w.store.kick <- struct{}{}:
-	default:
-	}
-}
 
 // Detach takes the session off its pipe's memory. It is to be called when Wait
 // of the pipe has returned and before its Close. Afterwards, bytes that were
