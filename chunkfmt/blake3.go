@@ -37,10 +37,14 @@ func keyedSum(key *[8]uint32, b []byte) [32]byte {
 	return [32]byte(out[:32])
 }
 
-// lastSubtree compresses the rest of the bytes. The vector code reads whole subtrees, whatever their length.
+// lastSubtree compresses the rest of the bytes. The vector code reads whole subtrees, whatever their length, and
+// lets what is behind the end have no influence.
 func lastSubtree(key *[8]uint32, b []byte, chunks uint64) guts.Node {
 	if len(b) <= guts.ChunkSize {
 		return guts.CompressChunk(b, key, chunks, guts.FlagKeyedHash)
+	}
+	if cap(b) >= subtree {
+		return guts.CompressBuffer((*[subtree]byte)(b[:subtree]), len(b), key, chunks, guts.FlagKeyedHash)
 	}
 	var whole [subtree]byte
 	copy(whole[:], b)

@@ -136,18 +136,19 @@ func (r *Reader) Extents(ino chunkfmt.Ino, off, n uint64, f func(chunkfmt.Extent
 	end := off + min(n, endOfFile-off)
 	err := r.x.view(func(tx *bolt.Tx, s *section) error {
 		start := r.firstPart(tx, ino, off)
-		var spans []span
-		return r.scan(tx, extents, start, 8, func(key, payload []byte) (_ bool, err error) {
+		return r.scan(tx, extents, start, 8, func(key, payload []byte) (bool, error) {
 			at := binary.BigEndian.Uint64(key[8:])
 			if at >= end {
 				return false, nil
 			}
-			if spans, err = parseSpans(spans[:0], segmentOf(at), payload); err != nil {
+			part, err := parsePacked(segmentOf(at), payload)
+			if err != nil {
 				return false, err
 			}
-			for _, e := range spans {
-				if e.end <= off || e.start >= end {
-					continue
+			for i := part.find(off); i < part.len(); i++ {
+				e := part.at(i)
+				if e.start >= end {
+					break
 				}
 				e = e.clip(max(e.start, off), end)
 				x := chunkfmt.Extent{Offset: e.start, Length: e.end - e.start, Group: e.group, GroupOffset: e.offset}

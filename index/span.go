@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sort"
 
 	"coffer/chunkfmt"
 )
@@ -141,17 +142,43 @@ func putSpans(b []byte, spans []span) {
 }
 
 func parseSpans(dst []span, segment uint64, b []byte) ([]span, error) {
-	if len(b)%spanSize != 0 {
-		return nil, fmt.Errorf("%w: %d bytes of extents", ErrRebuild, len(b))
+	p, err := parsePacked(segment, b)
+	if err != nil {
+		return nil, err
 	}
-	for ; len(b) > 0; b = b[spanSize:] {
-		start := segment + uint64(binary.BigEndian.Uint32(b))
-		dst = append(dst, span{
-			start:  start,
-			end:    start + uint64(binary.BigEndian.Uint32(b[4:])),
-			group:  chunkfmt.Seq(binary.BigEndian.Uint64(b[8:])),
-			offset: binary.BigEndian.Uint32(b[16:]),
-		})
+	for i := range p.len() {
+		dst = append(dst, p.at(i))
 	}
 	return dst, nil
+}
+
+// packed are the spans of a part as they lie in its value.
+type packed struct {
+	segment uint64
+	b       []byte
+}
+
+func parsePacked(segment uint64, b []byte) (packed, error) {
+	if len(b)%spanSize != 0 {
+		return packed{}, fmt.Errorf("%w: %d bytes of extents", ErrRebuild, len(b))
+	}
+	return packed{segment, b}, nil
+}
+
+func (p packed) len() int { return len(p.b) / spanSize }
+
+func (p packed) at(i int) span {
+	b := p.b[i*spanSize:]
+	start := p.segment + uint64(binary.BigEndian.Uint32(b))
+	return span{
+		start:  start,
+		end:    start + uint64(binary.BigEndian.Uint32(b[4:])),
+		group:  chunkfmt.Seq(binary.BigEndian.Uint64(b[8:])),
+		offset: binary.BigEndian.Uint32(b[16:]),
+	}
+}
+
+// find gives the first span that ends behind off.
+func (p packed) find(off uint64) int {
+	return sort.Search(p.len(), func(i int) bool { return p.at(i).end > off })
 }
