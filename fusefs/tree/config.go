@@ -134,6 +134,9 @@ type Config struct {
 	// Readahead is how many bytes are fetched ahead of a sequential reader;
 	// 4 MiB. Negative: none.
 	Readahead int64
+	// DefragEvery is how often is looked for files in pieces, and DefragAfter
+	// how long a file must not have been written to; 5 s and 10 s.
+	DefragEvery, DefragAfter time.Duration
 	// Relatime keeps access times as Linux's relatime does: set on a read if
 	// not after mtime and ctime or older than a day. Otherwise reads do not
 	// change them (noatime).
@@ -154,6 +157,9 @@ const (
 	defaultMaxDirty   = 48 << 20
 	defaultMaxClean   = 100_000
 	defaultReadahead  = 4 << 20
+
+	defaultDefragEvery = 5 * time.Second
+	defaultDefragAfter = 10 * time.Second
 )
 
 func (c *Config) defaults() {
@@ -174,6 +180,12 @@ func (c *Config) defaults() {
 	}
 	if c.MaxClean == 0 {
 		c.MaxClean = defaultMaxClean
+	}
+	if c.DefragEvery == 0 {
+		c.DefragEvery = defaultDefragEvery
+	}
+	if c.DefragAfter == 0 {
+		c.DefragAfter = defaultDefragAfter
 	}
 	if c.Readahead == 0 {
 		c.Readahead = defaultReadahead

@@ -93,6 +93,9 @@ func (t *Tree) await(ctx context.Context, r *request) error {
 // start begins the tree's goroutines.
 func (t *Tree) start(ctx context.Context) {
 	ctx, t.cancel = context.WithCancel(ctx)
+	background, stop := context.WithCancel(ctx)
+	t.defrag.stop = stop
+	t.defrag.wg.Go(func() { t.defragmenter(background) })
 	t.cutting.Go(func() { t.cutter(ctx) })
 	t.applied.Go(func() { t.applier(ctx) })
 }

@@ -41,6 +41,7 @@ type inode struct {
 	stream  Stream // made by the first write
 	live    Run    // the last run that a write was given; its end may be unfinished
 	written uint64 // counts writes, for who must see that none came between
+	apart   uint8  // writes that did not go on where another ended, the first few
 
 	oldest, newest *delta     // by epoch, linked both ways
 	dir            *directory // changed entries, directories only

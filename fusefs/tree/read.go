@@ -111,6 +111,7 @@ func (t *Tree) read(ctx context.Context, h *Handle, i *inode, p []byte, off int6
 	}
 	if len(parts) > 1 {
 		t.prefetch(parts[1:])
+		t.readApart(i, off, int64(len(p)), len(parts))
 	}
 	if err := t.fill(ctx, i, p, off, parts); err != nil {
 		return 0, err

@@ -50,6 +50,8 @@ func (t *Tree) Status() Status {
 // the pipe has failed, it stops them all the same and says so; what was
 // acknowledged is then in the log, and the rest lost.
 func (t *Tree) Close(ctx context.Context) error {
+	t.defrag.stop()
+	t.defrag.wg.Wait()
 	err := t.await(ctx, t.request(stage.MarkEnd, ""))
 	close(t.closing)
 	if err != nil {

@@ -36,6 +36,7 @@ type Tree struct {
 	renameMu sync.Mutex
 
 	backlog
+	defrag defrag
 }
 
 // New makes the tree above an index, and removes what a former writer left

@@ -127,6 +127,9 @@ func (w *write) take(slot Slot, p []byte, off int64) error {
 	}
 	t.charge(d.e, int64(d.ext.count-before)*spanCost+int64(runs)*runCost+int64(len(p)>>10))
 	i.written++
+	if runs > 0 {
+		t.wroteApart(i, off, len(p))
+	}
 	t.resize(i, max(i.attr.Size, uint64(end)))
 	i.setAlloc(i.alloc + uint64(len(p)) - had)
 	i.touchTimes(t.now(), true)
