@@ -102,6 +102,10 @@ func (fs *filesystem) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *f
 			set.Valid |= b.tree
 		}
 	}
+	// A chown that changes neither owner still takes the set-id bits away. It is the only request without a field.
+	if in.Valid&^(fuse.FATTR_FH|fuse.FATTR_LOCKOWNER) == 0 {
+		set.Valid = tree.KillSuidgid
+	}
 	// The kernel sends both bits where the time is to be that of the server's clock.
 	if in.Valid&fuse.FATTR_ATIME_NOW != 0 {
 		set.Valid = set.Valid&^tree.SetAtime | tree.SetAtimeNow

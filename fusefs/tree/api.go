@@ -71,8 +71,9 @@ const (
 	SetCtime
 	SetAtimeNow // Atime from the tree's clock
 	SetMtimeNow // Mtime from the tree's clock
-	// KillSuidgid clears set-user-id, and set-group-id of group executables,
-	// along with a change of size. A change of owner always clears them.
+	// KillSuidgid clears set-user-id, set-group-id of group executables, and
+	// file capabilities, with or without a change of size. A change of owner
+	// always clears them.
 	KillSuidgid
 )
 

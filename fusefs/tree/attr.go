@@ -173,7 +173,7 @@ func (t *Tree) setattr(i *inode, set *SetAttr) error {
 	if kill && !i.isDir() {
 		i.killIDs()
 	}
-	if set.Valid&(SetUid|SetGid|SetSize) != 0 {
+	if set.Valid&(SetUid|SetGid|SetSize|KillSuidgid) != 0 {
 		if err := t.dropCaps(i); err != nil {
 			return err
 		}
