@@ -3,7 +3,8 @@
 //
 // It knows nothing of blocks, cuts or the pipe, checks no permissions (the kernel does, for
 // default_permissions is set) and keeps no locks (flock and fcntl locks stay in the kernel, which sees every
-// opener, for there is one mount). Node ids are inode numbers, so FORGET needs no bookkeeping.
+// opener, for there is one mount). Node ids are inode numbers, so FORGET needs no
+// bookkeeping but of inodes that were removed: the tree keeps what they were.
 //
 // The bytes of a request belong to go-fuse and are reused when the handler returns. Quick requests never
 // block; what may block is WRITE (for buffers), READ (for the medium), FSYNC (for an acknowledgement) and

@@ -74,6 +74,7 @@ func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, e
 		o.Log = slog.Default()
 	}
 
+	t.ExpectForgets()
 	s := &Server{dir: dir, done: make(chan struct{})}
 	fs := &filesystem{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),

@@ -27,6 +27,9 @@ func (fs *filesystem) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name stri
 	return fuse.OK
 }
 
+// Forget implements fuse.RawFileSystem.
+func (fs *filesystem) Forget(nodeID, _ uint64) { fs.tree.Forget(tree.Ino(nodeID)) }
+
 // GetAttr implements fuse.RawFileSystem.
 func (fs *filesystem) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	ctx := fs.request(cancel, &in.InHeader)

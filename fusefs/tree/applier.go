@@ -120,9 +120,10 @@ func (t *Tree) retire(e *epoch) {
 				i.dir = nil
 			}
 		}
+		gone := d.deleted && !i.referred
 		i.mu.Unlock()
 		i.put()
-		if d.deleted {
+		if gone {
 			t.table.forget(i)
 		} else {
 			t.table.shrink(i.ino)

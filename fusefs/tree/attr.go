@@ -81,7 +81,7 @@ func (t *Tree) Getattr(ctx context.Context, ino Ino) (Attr, error) {
 	defer i.put()
 	i.mu.RLock()
 	defer i.mu.RUnlock()
-	if i.dead && !i.isDir() {
+	if i.dead && !i.isDir() && !i.referred {
 		return Attr{}, unix.ENOENT
 	}
 	return i.attr, t.lostFile(i)
@@ -99,7 +99,7 @@ func (t *Tree) Readlink(ctx context.Context, ino Ino) (string, error) {
 	}
 	i.mu.RLock()
 	defer i.mu.RUnlock()
-	if i.dead {
+	if i.dead && !i.referred {
 		return "", unix.ENOENT
 	}
 	return i.target, t.lostInode(i)

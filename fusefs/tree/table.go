@@ -57,6 +57,18 @@ func (t *table) get(ino Ino) (*inode, error) {
 	return i, nil
 }
 
+// peek pins an inode if it is in memory.
+func (t *table) peek(ino Ino) *inode {
+	s := t.shard(ino)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.inodes[ino]
+	if i != nil {
+		i.pins.Add(1)
+	}
+	return i
+}
+
 // add pins and enters an inode that was just made.
 func (t *table) add(i *inode) {
 	s := t.shard(i.ino)

@@ -25,6 +25,7 @@ type Tree struct {
 	inodes    atomic.Int64 // of the live tree; changed inside epochs
 	bytes     atomic.Int64 // in its regular files; likewise
 	dirty     atomic.Int64 // cost of all epochs not yet in the index
+	forgets   bool         // Forget will be called; never changes
 
 	// epochMu is held for reading by every change, and for writing by the
 	// freeze. It guards cur. It comes before all other locks.
