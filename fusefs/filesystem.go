@@ -3,7 +3,6 @@ package fusefs
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -79,9 +78,6 @@ func checkName(name string) fuse.Status {
 	}
 	return fuse.OK
 }
-
-// private says whether an extended attribute is the program's own, and not for applications.
-func private(xattr string) bool { return strings.HasPrefix(xattr, "coffer.") }
 
 // fillEntry tells the kernel of an inode that a name leads to.
 func fillEntry(out *fuse.EntryOut, e tree.Entry) {

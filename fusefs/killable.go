@@ -1,7 +1,6 @@
 package fusefs
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
@@ -86,21 +85,33 @@ func (k *killable) end() {
 
 // dying says whether SIGKILL is pending for a thread, or the thread is gone.
 func dying(pid uint32) bool {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return os.IsNotExist(err) && pid != 0
 	}
-	defer f.Close()
 	const kill = 1 << (unix.SIGKILL - 1)
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), ":")
-		if name != "SigPnd" && name != "ShdPnd" {
-			continue
-		}
-		if set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64); err == nil && set&kill != 0 {
+	for _, name := range []string{"SigPnd", "ShdPnd"} {
+		if set, err := strconv.ParseUint(field(status, name), 16, 64); err == nil && set&kill != 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// procStatus is a line of a thread's /proc/PID/status; empty where there is none.
+func procStatus(pid uint32, name string) string {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return ""
+	}
+	return field(status, name)
+}
+
+func field(status []byte, name string) string {
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
 }

@@ -1,16 +1,53 @@
 package fusefs
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
 
+// trusted is the namespace that only administrators see.
+const trusted = "trusted."
+
+// checkXattr says what is wrong with the name of an extended attribute: the kernel lets any through. The
+// program's own ("coffer.") are in no namespace that applications see.
+func checkXattr(name string) fuse.Status {
+	if name == aclAccess || name == aclDefault {
+		return fuse.OK
+	}
+	for _, space := range []string{"user.", trusted, "security."} {
+		if rest, ok := strings.CutPrefix(name, space); ok {
+			if rest == "" {
+				return fuse.EINVAL
+			}
+			return fuse.OK
+		}
+	}
+	return fuse.Status(unix.EOPNOTSUPP)
+}
+
+// Names of the attributes that hold POSIX ACLs.
+const (
+	aclAccess  = "system.posix_acl_access"
+	aclDefault = "system.posix_acl_default"
+)
+
+// administrator says whether who makes a request has CAP_SYS_ADMIN. The kernel checks that where values are
+// read or set, and leaves lists of names to the file system.
+func administrator(h *fuse.InHeader) bool {
+	if h.Uid != 0 {
+		return false
+	}
+	effective, err := strconv.ParseUint(procStatus(h.Pid, "CapEff"), 16, 64)
+	return err == nil && effective&(1<<unix.CAP_SYS_ADMIN) != 0
+}
+
 // GetXAttr implements fuse.RawFileSystem.
 func (fs *filesystem) GetXAttr(cancel <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
-	if private(name) {
-		return 0, fuse.ENODATA
+	if s := checkXattr(name); !s.Ok() {
+		return 0, s
 	}
 	ctx := fs.request(cancel, h)
 	defer ctx.end()
@@ -31,10 +68,11 @@ func (fs *filesystem) ListXAttr(cancel <-chan struct{}, h *fuse.InHeader, dest [
 	}
 	var list strings.Builder
 	for _, name := range names {
-		if !private(name) {
-			list.WriteString(name)
-			list.WriteByte(0)
+		if !checkXattr(name).Ok() || strings.HasPrefix(name, trusted) && !administrator(h) {
+			continue
 		}
+		list.WriteString(name)
+		list.WriteByte(0)
 	}
 	return give(dest, []byte(list.String()))
 }
@@ -50,8 +88,8 @@ func give(dest, value []byte) (uint32, fuse.Status) {
 
 // SetXAttr implements fuse.RawFileSystem.
 func (fs *filesystem) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name string, data []byte) fuse.Status {
-	if private(name) {
-		return fuse.Status(unix.EOPNOTSUPP)
+	if s := checkXattr(name); !s.Ok() {
+		return s
 	}
 	ctx := fs.request(cancel, &in.InHeader)
 	defer ctx.end()
@@ -66,8 +104,8 @@ func (fs *filesystem) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name
 
 // RemoveXAttr implements fuse.RawFileSystem.
 func (fs *filesystem) RemoveXAttr(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	if private(name) {
-		return fuse.ENODATA
+	if s := checkXattr(name); !s.Ok() {
+		return s
 	}
 	ctx := fs.request(cancel, h)
 	defer ctx.end()

@@ -43,6 +43,18 @@ var families = []struct {
 	{"sticky", testSticky},
 	{"rmdir", testRmdir},
 	{"unlink", testUnlink},
+	{"open", testOpen},
+	{"truncate", testTruncate},
+	{"set-id", testSetID},
+	{"utimens", testUtimens},
+	{"xattr", testXattr},
+	{"acl", testACL},
+	{"allocate", testAllocate},
+	{"holes", testHoles},
+	{"data", testData},
+	{"mmap", testMmap},
+	{"copy", testCopy},
+	{"statfs", testStatfs},
 }
 
 func TestDirectory(t *testing.T) {
