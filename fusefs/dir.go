@@ -1,6 +1,8 @@
 package fusefs
 
 import (
+	"sync/atomic"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -13,8 +15,16 @@ const (
 	dotDotCookie = 2
 )
 
-// OpenDir implements fuse.RawFileSystem. A directory stream has no state but its offset, so no handle is made.
-func (fs *filesystem) OpenDir(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status {
+// stream is an open directory.
+type stream struct {
+	// end is the cookie before which it ends: that of the entry made next when it was opened or rewound. Who
+	// renames all that a stream gives would else never come to its end.
+	end atomic.Uint64
+}
+
+// OpenDir implements fuse.RawFileSystem.
+func (fs *filesystem) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	out.Fh = fs.streams.add(&stream{})
 	return fuse.OK
 }
 
@@ -46,19 +56,26 @@ func (fs *filesystem) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *
 // list calls add with the entries behind in.Offset until it returns false. attr is nil for the dots, which the
 // kernel knows.
 func (fs *filesystem) list(cancel <-chan struct{}, in *fuse.ReadIn, add func(e fuse.DirEntry, attr func() (tree.Attr, error)) bool) fuse.Status {
+	st, ok := fs.streams.get(in.Fh)
+	if !ok {
+		return fuse.EBADF
+	}
 	ctx := fs.request(cancel, &in.InHeader)
 	defer ctx.end()
 	dir := ino(&in.InHeader)
-	if in.Offset < dotDotCookie {
+	if in.Offset < dotDotCookie || st.end.Load() == 0 {
 		a, err := fs.tree.Getattr(ctx, dir)
 		if err != nil {
 			return fs.status(err)
+		}
+		if in.Offset == 0 || st.end.Load() == 0 {
+			st.end.Store(a.NextCookie)
 		}
 		dots := []fuse.DirEntry{
 			{Name: ".", Ino: uint64(dir), Mode: unix.S_IFDIR, Off: dotCookie},
 			{Name: "..", Ino: uint64(a.Parent), Mode: unix.S_IFDIR, Off: dotDotCookie},
 		}
-		for _, e := range dots[in.Offset:] {
+		for _, e := range dots[min(in.Offset, dotDotCookie):] {
 			if !add(e, nil) {
 				return fuse.OK
 			}
@@ -68,14 +85,18 @@ func (fs *filesystem) list(cancel <-chan struct{}, in *fuse.ReadIn, add func(e f
 	if after <= dotDotCookie {
 		after = 0
 	}
+	end := st.end.Load()
 	err := fs.tree.ReadDir(ctx, dir, after, func(name string, d tree.Dirent, attr func() (tree.Attr, error)) bool {
-		return add(fuse.DirEntry{Name: name, Ino: uint64(d.Ino), Mode: uint32(d.Type) << 12, Off: d.Cookie}, attr)
+		return d.Cookie < end && add(fuse.DirEntry{Name: name, Ino: uint64(d.Ino), Mode: uint32(d.Type) << 12, Off: d.Cookie}, attr)
 	})
+	if err == nil && in.Flags&unix.O_NOATIME == 0 {
+		fs.tree.Accessed(dir)
+	}
 	return fs.status(err)
 }
 
 // ReleaseDir implements fuse.RawFileSystem.
-func (fs *filesystem) ReleaseDir(*fuse.ReleaseIn) {}
+func (fs *filesystem) ReleaseDir(in *fuse.ReleaseIn) { fs.streams.remove(in.Fh) }
 
 // FsyncDir implements fuse.RawFileSystem: what has happened anywhere before it is stable.
 func (fs *filesystem) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {

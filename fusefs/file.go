@@ -12,7 +12,7 @@ import (
 
 // openFlags are those that the tree is told. Not O_APPEND: the kernel knows the end of the file, and it also
 // sends pages of a mapping through the handle, to their own places.
-const openFlags = unix.O_ACCMODE | unix.O_EXCL | unix.O_TRUNC
+const openFlags = unix.O_ACCMODE | unix.O_EXCL | unix.O_TRUNC | unix.O_NOATIME
 
 // Create implements fuse.RawFileSystem.
 func (fs *filesystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
@@ -72,6 +72,9 @@ func (fs *filesystem) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.Op
 // a request.
 func (fs *filesystem) opened(out *fuse.OpenOut, h *tree.Handle, flags uint32) {
 	out.OpenFlags = fs.cache.open(uint64(h.Ino()), flags)
+	if h.AccessDue() {
+		out.OpenFlags &^= fuse.FOPEN_KEEP_CACHE // reads of cached pages are not told of
+	}
 	out.Fh = fs.handles.add(openFile{h, out.OpenFlags&fuse.FOPEN_DIRECT_IO != 0})
 	if flags&unix.O_ACCMODE == unix.O_RDONLY {
 		out.OpenFlags |= fuse.FOPEN_NOFLUSH

@@ -26,7 +26,8 @@ type filesystem struct {
 	tree    *tree.Tree
 	ctx     context.Context // of the mount
 	log     *slog.Logger
-	handles handles
+	handles handles[openFile]
+	streams handles[*stream]
 	cache   *cache
 	said    atomic.Pointer[string] // the I/O error that was logged last
 }

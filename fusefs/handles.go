@@ -12,44 +12,49 @@ type openFile struct {
 	direct bool // past the page cache
 }
 
-// handles numbers the open files. Numbers start at 1 and are used again.
-type handles struct {
-	mu    sync.RWMutex // guards what follows; nothing is locked after it
-	files []openFile
-	free  []uint64
+// handles numbers what the kernel has open. Numbers start at 1 and are used again.
+type handles[T any] struct {
+	mu   sync.RWMutex // guards what follows; nothing is locked after it
+	open []slot[T]
+	free []uint64
 }
 
-func (t *handles) add(f openFile) uint64 {
+type slot[T any] struct {
+	is   T
+	used bool
+}
+
+func (t *handles[T]) add(f T) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if n := len(t.free); n > 0 {
 		fh := t.free[n-1]
 		t.free = t.free[:n-1]
-		t.files[fh-1] = f
+		t.open[fh-1] = slot[T]{f, true}
 		return fh
 	}
-	t.files = append(t.files, f)
-	return uint64(len(t.files))
+	t.open = append(t.open, slot[T]{f, true})
+	return uint64(len(t.open))
 }
 
-func (t *handles) get(fh uint64) (openFile, bool) {
+func (t *handles[T]) get(fh uint64) (f T, ok bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if fh == 0 || fh > uint64(len(t.files)) {
-		return openFile{}, false
+	if fh == 0 || fh > uint64(len(t.open)) {
+		return f, false
 	}
-	f := t.files[fh-1]
-	return f, f.Handle != nil
+	s := t.open[fh-1]
+	return s.is, s.used
 }
 
-func (t *handles) remove(fh uint64) (openFile, bool) {
+func (t *handles[T]) remove(fh uint64) (f T, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if fh == 0 || fh > uint64(len(t.files)) || t.files[fh-1].Handle == nil {
-		return openFile{}, false
+	if fh == 0 || fh > uint64(len(t.open)) || !t.open[fh-1].used {
+		return f, false
 	}
-	f := t.files[fh-1]
-	t.files[fh-1] = openFile{}
+	f = t.open[fh-1].is
+	t.open[fh-1] = slot[T]{}
 	t.free = append(t.free, fh)
 	return f, true
 }

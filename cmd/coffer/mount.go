@@ -46,6 +46,7 @@ anew from the store.`,
 	o.add(flags)
 	o.addLimits(flags)
 	flags.BoolVar(&o.foreground, "foreground", false, "stay; log to standard error")
+	flags.BoolVar(&o.noAtime, "noatime", false, "reads leave access times alone; else as with relatime")
 	flags.BoolVar(&o.allowOther, "allow-other", false, "let other users in; permissions are checked")
 	flags.Var(&o.readAhead, "read-ahead", "how much the kernel reads ahead of a sequential reader; only root can set it")
 	flags.BoolVar(&o.handoff, "handoff", false, "take the key from, and report to, the process that started this one")

@@ -29,6 +29,7 @@ type volumeOptions struct {
 	buffers        int
 	cache          byteSize
 	fault          string
+	noAtime        bool
 }
 
 func (o *volumeOptions) add(flags *pflag.FlagSet) {
@@ -152,7 +153,7 @@ func openVolume(ctx context.Context, s *opened, o *volumeOptions, holder string)
 		Groups: v.source.Groups(), Flight: v.source.Flight(), Pipe: v.source.Pipe(),
 		Log: slog.Default(), Full: media.ErrFull,
 		Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid()),
-		Space: v.space,
+		Space: v.space, Relatime: !o.noAtime,
 	})
 	if err != nil {
 		v.source.Pipe().Abort(err)

@@ -98,11 +98,15 @@ func (t *Tree) Readlink(ctx context.Context, ino Ino) (string, error) {
 		return "", unix.EINVAL
 	}
 	i.mu.RLock()
-	defer i.mu.RUnlock()
-	if i.dead && !i.referred {
+	target, dead, err := i.target, i.dead && !i.referred, t.lostInode(i)
+	i.mu.RUnlock()
+	if dead {
 		return "", unix.ENOENT
 	}
-	return i.target, t.lostInode(i)
+	if err == nil {
+		t.accessed(i)
+	}
+	return target, err
 }
 
 // Setattr changes attributes and returns the new ones. With a handle, size may be

@@ -3,7 +3,6 @@ package tree
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -74,8 +73,8 @@ func (h *Handle) Read(ctx context.Context, p []byte, off int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if h.t.cfg.Relatime {
-		h.t.accessed(ctx, h.i)
+	if h.flags&unix.O_NOATIME == 0 {
+		h.t.accessed(h.i)
 	}
 	return n, nil
 }
@@ -178,34 +177,6 @@ func (h *Handle) readahead(off, end, size int64) int64 {
 	h.ahead.Store(to)
 	return to
 }
-
-const day = int64(24 * time.Hour / time.Second)
-
-// accessed sets the access time as relatime does. Nothing waits for it.
-func (t *Tree) accessed(ctx context.Context, i *inode) {
-	now := t.now()
-	i.mu.RLock()
-	stale := i.staleAtime(now)
-	i.mu.RUnlock()
-	if !stale || t.failure.Load() != nil || t.dirty.Load() > t.cfg.MaxDirty {
-		return
-	}
-	t.epochMu.RLock()
-	defer t.epochMu.RUnlock()
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if !i.dead && i.staleAtime(now) {
-		t.touch(i)
-		i.attr.Atime = now
-	}
-}
-
-func (i *inode) staleAtime(now Time) bool {
-	a := i.attr.Atime
-	return !before(i.attr.Mtime, a) || !before(i.attr.Ctime, a) || now.Sec-a.Sec >= day
-}
-
-func before(a, b Time) bool { return a.Sec < b.Sec || a.Sec == b.Sec && a.Nsec < b.Nsec }
 
 // dataIn counts the bytes of [from, to) that are not holes. i.mu is held.
 func (t *Tree) dataIn(i *inode, from, to int64) (uint64, error) {

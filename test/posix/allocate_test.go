@@ -91,7 +91,7 @@ func testAllocate(w *world) {
 		w.ok(f.fallocate(0, 20000, 1))
 		data = append(data, make([]byte, 5001)...)
 		w.holds(f, data)
-		w.touchesFiles(func() error { return f.fallocate(keepSize, 0, 100000) }, []*file{f}, "f:c"+w.may("m", f))
+		w.touchesFiles(func() error { return f.fallocate(keepSize, 0, 100000) }, []*file{f}, "f:mc")
 		w.holds(f, data)
 	})
 	w.run("punch", func(w *world) {
@@ -176,14 +176,6 @@ func testAllocate(w *world) {
 		w.want(a.fallocate(0, 0, 200), 0)
 		w.check(size(f) == 200, "fallocate of an appending handle made it %d bytes long", size(f))
 	})
-}
-
-// may is for effects that a file system may have or not: it is told what the times are anyway.
-func (w *world) may(letters string, f *file) string {
-	if w.place.name == "tmpfs" {
-		return "" // keeps mtime
-	}
-	return ""
 }
 
 // ranges are the stretches of data in a file, as SEEK_DATA and SEEK_HOLE tell.

@@ -15,6 +15,9 @@ import (
 
 func TestMain(m *testing.M) {
 	unix.Umask(0o022)
+	if os.Getenv(lockEnv) != "" {
+		os.Exit(m.Run())
+	}
 	os.Exit(rig.Main(m))
 }
 
@@ -55,6 +58,10 @@ var families = []struct {
 	{"mmap", testMmap},
 	{"copy", testCopy},
 	{"statfs", testStatfs},
+	{"atime", testAtime},
+	{"readdir", testReaddir},
+	{"many entries", testManyEntries},
+	{"locks", testLocks},
 }
 
 func TestDirectory(t *testing.T) {
