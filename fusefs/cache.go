@@ -34,6 +34,7 @@ type cache struct {
 type caching struct {
 	handles int
 	direct  int  // of them, those past the page cache
+	writers int  // of the others, those that may have dirty pages in it
 	stale   bool // both kinds were open since pages were last dropped
 }
 
@@ -65,6 +66,9 @@ func (c *cache) open(ino uint64, flags uint32) (fopen uint32) {
 		n.direct++
 		return fuse.FOPEN_DIRECT_IO
 	}
+	if writes(flags) {
+		n.writers++
+	}
 	if n.direct > 0 {
 		n.stale = true
 		return 0
@@ -85,8 +89,22 @@ func (c *cache) wrote(ino uint64, off, length int64) {
 	}
 }
 
-// close gives a handle back that open took in.
-func (c *cache) close(ino uint64, direct bool) {
+// flush has the kernel write the dirty pages of an inode from off on, if there may be any, and returns when
+// the tree has them. No request that holds pages may wait for it.
+func (c *cache) flush(ino uint64, off int64) {
+	c.mu.Lock()
+	n := c.inodes[ino]
+	dirty := n != nil && n.writers > 0
+	c.mu.Unlock()
+	if dirty {
+		c.notify(ino, off, 0) // what is to be dropped is written first
+	}
+}
+
+func writes(flags uint32) bool { return flags&unix.O_ACCMODE != unix.O_RDONLY }
+
+// close gives a handle back that open took in with the same flags.
+func (c *cache) close(ino uint64, flags uint32, direct bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.inodes[ino]
@@ -94,8 +112,11 @@ func (c *cache) close(ino uint64, direct bool) {
 		return
 	}
 	n.handles--
-	if direct {
+	switch {
+	case direct:
 		n.direct--
+	case writes(flags):
+		n.writers--
 	}
 	if n.handles > 0 {
 		return

@@ -54,9 +54,9 @@ func TestCacheFlags(t *testing.T) {
 				case "wrote":
 					k.wrote(ino, 4096, 10)
 				case "close":
-					k.close(ino, false)
+					k.close(ino, unix.O_RDONLY, false)
 				case "close direct":
-					k.close(ino, true)
+					k.close(ino, unix.O_WRONLY, true)
 				case "notifying":
 					k.next()
 				case "notified":
@@ -113,8 +113,8 @@ func TestCacheNotifies(t *testing.T) {
 	if got, want := <-notes, (note{9, 4096, 8192}); got != want {
 		t.Errorf("told of %v, want %v", got, want)
 	}
-	k.close(9, true)
-	k.close(9, false)
+	k.close(9, unix.O_WRONLY, true)
+	k.close(9, unix.O_RDONLY, false)
 	if got, want := <-notes, (note{9, 0, 0}); got != want {
 		t.Errorf("told of %v, want %v", got, want)
 	}
@@ -126,7 +126,7 @@ func TestCacheForgets(t *testing.T) {
 	k := newCache(nil)
 	for ino := range uint64(1000) {
 		k.open(ino+1, unix.O_WRONLY)
-		k.close(ino+1, true)
+		k.close(ino+1, unix.O_WRONLY, true)
 	}
 	if len(k.inodes) != 0 || len(k.queue) != 0 {
 		t.Errorf("%d inodes and %d notifications are left of closed files", len(k.inodes), len(k.queue))

@@ -29,6 +29,7 @@ var clients = map[string]func(args []string) error{
 	"write":  writeClient,
 	"cut":    cutClient,
 	"user":   userClient,
+	"seek":   seekClient,
 
 	"nodevice": noDeviceClient,
 }
@@ -137,6 +138,34 @@ func writeClient(args []string) error {
 }
 
 func cutClient(args []string) error { return os.Truncate(args[0], 0) }
+
+// seekClient dirties a page of a mapping in the middle of a hole and looks for data before anybody writes it.
+func seekClient(args []string) error {
+	f, err := os.OpenFile(args[0], os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := f.Truncate(64 << 10); err != nil {
+		return err
+	}
+	m, err := unix.Mmap(int(f.Fd()), 0, 64<<10, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	m[20<<10] = 1
+	data, err := unix.Seek(int(f.Fd()), 0, unix.SEEK_DATA)
+	if err != nil || data != 20<<10 {
+		return fmt.Errorf("data is at %d, %w, want %d", data, err, 20<<10)
+	}
+	hole, err := unix.Seek(int(f.Fd()), data, unix.SEEK_HOLE)
+	if err != nil || hole != 24<<10 {
+		return fmt.Errorf("the hole behind it is at %d, %w, want %d", hole, err, 24<<10)
+	}
+	if m[20<<10]++; m[20<<10] != 2 {
+		return errors.New("the mapping does not hold what was written")
+	}
+	return errors.Join(unix.Munmap(m), f.Close())
+}
 
 // racer is a running raceClient.
 type racer struct {

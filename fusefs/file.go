@@ -150,7 +150,7 @@ func (fs *filesystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	if !ok {
 		return
 	}
-	fs.cache.close(uint64(h.Ino()), h.direct)
+	fs.cache.close(uint64(h.Ino()), uint32(h.Flags()), h.direct)
 	h.Release()
 }
 

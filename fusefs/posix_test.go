@@ -291,6 +291,18 @@ func TestAppendMapped(t *testing.T) {
 	}
 }
 
+// TestSeekMapped: bytes that are in a page of a mapping only are data.
+func TestSeekMapped(t *testing.T) {
+	dir, _ := mounted(t)
+	path := filepath.Join(dir, "f")
+	if err := client(t, "seek", path).Run(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || got[20<<10] != 2 {
+		t.Errorf("byte %d, %v", got[20<<10], err)
+	}
+}
+
 // TestSyncedWrites: with O_SYNC a write is stable when it returns, direct or not.
 func TestSyncedWrites(t *testing.T) {
 	tr := newTree(t)

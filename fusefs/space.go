@@ -21,7 +21,9 @@ func (fs *filesystem) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fu
 	return fs.status(h.Fallocate(ctx, in.Mode, int64(in.Offset), int64(in.Length)))
 }
 
-// Lseek implements fuse.RawFileSystem. The kernel asks for SEEK_DATA and SEEK_HOLE only.
+// Lseek implements fuse.RawFileSystem. The kernel asks for SEEK_DATA and SEEK_HOLE only, and does so without
+// writing dirty pages first: bytes that stand in a page only would be told as a hole, and lost by whoever copies
+// nothing but data. It holds no page while it asks, so it can be made to write them.
 func (fs *filesystem) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
 	h, ok := fs.handles.get(in.Fh)
 	if !ok {
@@ -32,6 +34,7 @@ func (fs *filesystem) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.
 	}
 	ctx := fs.request(cancel, &in.InHeader)
 	defer ctx.end()
+	fs.cache.flush(in.NodeId, int64(in.Offset))
 	off, err := h.Seek(ctx, int64(in.Offset), int(in.Whence))
 	if err != nil {
 		return fs.status(err)
