@@ -66,7 +66,7 @@ test:
 
 soak:
 	$(call install,$(TEST_PACKAGES))
-	COFFER_KILLS=200 COFFER_POWER_CUTS=50 COFFER_WHOLE_TREE=1 \
+	COFFER_KILLS=200 COFFER_POWER_CUTS=50 COFFER_WHOLE_TREE=1 COFFER_FSX_OPS=1000000 \
 	$(AS_ROOT) $(GO) test -p 1 -count 1 -timeout 3h -v ./test/...
 
 bench:
