@@ -20,6 +20,8 @@ import (
 //   - an inode that had both kinds open is stale until an open, or a notification after the last close,
 //     has dropped its pages; an open of any other keeps them.
 type cache struct {
+	// writeback: the kernel gathers writes, so none may go past its pages.
+	writeback bool
 	// notify has the kernel drop the pages of a stretch; a length of 0 reaches to the end.
 	notify func(ino uint64, off, length int64)
 	wake   chan struct{} // has a token when the queue may have something
@@ -62,7 +64,7 @@ func (c *cache) open(ino uint64, flags uint32) (fopen uint32) {
 		c.inodes[ino] = n
 	}
 	n.handles++
-	if flags&unix.O_ACCMODE == unix.O_WRONLY && n.handles == 1 {
+	if flags&unix.O_ACCMODE == unix.O_WRONLY && n.handles == 1 && !c.writeback {
 		n.direct++
 		return fuse.FOPEN_DIRECT_IO
 	}

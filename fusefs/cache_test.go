@@ -76,6 +76,17 @@ func TestCacheFlags(t *testing.T) {
 	}
 }
 
+// TestCacheWriteback: where the kernel gathers writes, nobody goes past its pages.
+func TestCacheWriteback(t *testing.T) {
+	k := newCache(nil)
+	k.writeback = true
+	for _, flags := range []uint32{unix.O_WRONLY, unix.O_RDONLY, unix.O_RDWR, unix.O_WRONLY | unix.O_APPEND} {
+		if got := k.open(3, flags); got != keeps {
+			t.Errorf("opened with %#x: flags %d, want %d", flags, got, keeps)
+		}
+	}
+}
+
 func TestCacheJoinsNotifications(t *testing.T) {
 	k := newCache(nil)
 	k.enqueue(1, span{100, 200})

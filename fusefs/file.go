@@ -14,6 +14,16 @@ import (
 // sends pages of a mapping through the handle, to their own places.
 const openFlags = unix.O_ACCMODE | unix.O_EXCL | unix.O_TRUNC | unix.O_NOATIME
 
+// treeFlags are the flags of an open as the tree gets them. A kernel that gathers writes reads the page that one
+// covers in part, through whatever handle it has.
+func (fs *filesystem) treeFlags(flags uint32) int {
+	flags &= openFlags
+	if fs.cache.writeback && flags&unix.O_ACCMODE == unix.O_WRONLY {
+		flags = flags&^unix.O_ACCMODE | unix.O_RDWR
+	}
+	return int(flags)
+}
+
 // Create implements fuse.RawFileSystem.
 func (fs *filesystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	if s := checkName(name); !s.Ok() {
@@ -21,7 +31,7 @@ func (fs *filesystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name str
 	}
 	ctx := fs.request(cancel, &in.InHeader)
 	defer ctx.end()
-	e, h, err := fs.tree.Create(ctx, caller(&in.InHeader, in.Umask), ino(&in.InHeader), name, in.Mode, int(in.Flags&openFlags))
+	e, h, err := fs.tree.Create(ctx, caller(&in.InHeader, in.Umask), ino(&in.InHeader), name, in.Mode, fs.treeFlags(in.Flags))
 	if err != nil {
 		return fs.status(err)
 	}
@@ -34,7 +44,7 @@ func (fs *filesystem) Create(cancel <-chan struct{}, in *fuse.CreateIn, name str
 func (fs *filesystem) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
 	ctx := fs.request(cancel, &in.InHeader)
 	defer ctx.end()
-	e, h, err := fs.tree.Tmpfile(ctx, caller(&in.InHeader, in.Umask), ino(&in.InHeader), in.Mode, int(in.Flags&openFlags))
+	e, h, err := fs.tree.Tmpfile(ctx, caller(&in.InHeader, in.Umask), ino(&in.InHeader), in.Mode, fs.treeFlags(in.Flags))
 	if err != nil {
 		return fs.status(err)
 	}
@@ -47,13 +57,13 @@ func (fs *filesystem) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fu
 func (fs *filesystem) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	ctx := fs.request(cancel, &in.InHeader)
 	defer ctx.end()
-	flags := in.Flags & openFlags
+	flags := fs.treeFlags(in.Flags)
 	// The tree doesn't know whether the opener may keep set-id bits over a truncation; setting the size does.
 	kill := in.Mode&fuse.OPEN_KILL_SUIDGID != 0 && flags&unix.O_TRUNC != 0
 	if kill {
 		flags &^= unix.O_TRUNC
 	}
-	h, err := fs.tree.Open(ctx, ino(&in.InHeader), int(flags))
+	h, err := fs.tree.Open(ctx, ino(&in.InHeader), flags)
 	if err != nil {
 		return fs.status(err)
 	}

@@ -24,6 +24,9 @@ type Options struct {
 	MaxInflight int
 	// ReadaheadKiB is how far the kernel reads ahead of a sequential reader, set where root mounts; 0: 4096.
 	ReadaheadKiB int
+	// Writeback lets the kernel gather writes in its page cache. It then owns sizes and times of files that it
+	// has in memory, and sends what was written late and in any order.
+	Writeback bool
 	// Log is told of I/O errors, and what go-fuse has to say; nil: slog.Default.
 	Log *slog.Logger
 	// Debug logs every request.
@@ -40,7 +43,7 @@ const (
 )
 
 // capabilities asked of the kernel beyond go-fuse's defaults. Not ASYNC_DIO: one O_DIRECT write then arrives
-// as several at a time, unordered. Not WRITEBACK_CACHE: the kernel would own size and times.
+// as several at a time, unordered.
 const capabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | // set-id bits are the tree's, so the kernel needs not ask
 	fuse.CAP_ATOMIC_O_TRUNC | // one request less
 	fuse.CAP_DIRECT_IO_ALLOW_MMAP |
@@ -82,6 +85,10 @@ func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, e
 		ctx:           ctx,
 		log:           o.Log,
 		cache:         newCache(s.dropPages),
+	}
+	if o.Writeback {
+		fs.cache.writeback = true
+		t.LeaveTimes()
 	}
 	var face fuse.RawFileSystem = fs
 	if o.wrap != nil {
@@ -129,6 +136,9 @@ func mountOptions(o *Options) *fuse.MountOptions {
 	}
 	if m.MaxInflightRequestBytes == 0 {
 		m.MaxInflightRequestBytes = defaultMaxInflight
+	}
+	if o.Writeback {
+		m.ExtraCapabilities |= fuse.CAP_WRITEBACK_CACHE
 	}
 	if root {
 		m.Options = append(m.Options, "dev", "suid")

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"coffer/fusefs/tree"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -302,6 +304,55 @@ func TestSeekMapped(t *testing.T) {
 		t.Errorf("byte %d, %v", got[20<<10], err)
 	}
 }
+
+// TestWritebackTimes: the times of a file that the kernel gathers writes of are the kernel's, also those of what
+// reaches the tree later, or at once.
+func TestWritebackTimes(t *testing.T) {
+	tr := newTree(t)
+	dir := t.TempDir()
+	s, err := Mount(t.Context(), dir, tr, Options{Writeback: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { away(t, s) })
+	f, err := os.OpenFile(filepath.Join(dir, "f"), os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fd := int(f.Fd())
+	for _, c := range []struct {
+		name string
+		do   func() error
+	}{
+		{"write", func() error { return ignoreN(f.Write(make([]byte, 10000))) }},
+		{"write of a part", func() error { return ignoreN(f.WriteAt([]byte("part"), 5000)) }},
+		{"append", func() error { return ignoreN(f.WriteAt([]byte("end"), 10000)) }},
+		{"truncate", func() error { return f.Truncate(9000) }},
+		{"fallocate", func() error { return unix.Fallocate(fd, 0, 0, 20000) }},
+		{"punch", func() error {
+			return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 8192)
+		}},
+	} {
+		if err := errors.Join(c.do(), f.Sync()); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			t.Fatal(err)
+		}
+		a, err := tr.Getattr(t.Context(), tree.Ino(st.Ino))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mtime, ctime := tree.Time{Sec: st.Mtim.Sec, Nsec: uint32(st.Mtim.Nsec)}, tree.Time{Sec: st.Ctim.Sec, Nsec: uint32(st.Ctim.Nsec)}
+		if a.Mtime != mtime || a.Ctime != ctime || a.Size != uint64(st.Size) {
+			t.Errorf("after %s the tree has %v, %v, %d bytes; the kernel %v, %v, %d", c.name, a.Mtime, a.Ctime, a.Size, mtime, ctime, st.Size)
+		}
+	}
+}
+
+func ignoreN(_ int, err error) error { return err }
 
 // TestSyncedWrites: with O_SYNC a write is stable when it returns, direct or not.
 func TestSyncedWrites(t *testing.T) {

@@ -21,6 +21,7 @@ type mountOptions struct {
 	mountPoint string
 	foreground bool
 	allowOther bool
+	writeback  bool
 	readAhead  byteSize
 	handoff    bool
 	out        io.Writer
@@ -48,6 +49,7 @@ anew from the store.`,
 	flags.BoolVar(&o.foreground, "foreground", false, "stay; log to standard error")
 	flags.BoolVar(&o.noAtime, "noatime", false, "reads leave access times alone; else as with relatime")
 	flags.BoolVar(&o.allowOther, "allow-other", false, "let other users in; permissions are checked")
+	flags.BoolVar(&o.writeback, "writeback", false, "let the kernel gather writes: faster in small pieces, but after a crash the order of what was not synced is lost")
 	flags.Var(&o.readAhead, "read-ahead", "how much the kernel reads ahead of a sequential reader; only root can set it")
 	flags.BoolVar(&o.handoff, "handoff", false, "take the key from, and report to, the process that started this one")
 	flags.MarkHidden("handoff") // fails only for a flag that is not there
@@ -96,7 +98,7 @@ func serveMount(ctx context.Context, o *mountOptions, s *opened, ready func()) (
 	}
 	server, err := fusefs.Mount(lasting, o.mountPoint, v.tree, fusefs.Options{
 		Source: s.path, AllowOther: o.allowOther, ReadaheadKiB: int(o.readAhead >> 10),
-		Log: slog.Default(),
+		Writeback: o.writeback, Log: slog.Default(),
 	})
 	if err != nil {
 		return errors.Join(err, v.close(lasting))

@@ -155,7 +155,7 @@ func (t *Tree) setattr(i *inode, set *SetAttr) error {
 		if err := t.truncate(i, int64(set.Size)); err != nil {
 			return err
 		}
-		i.attr.Mtime = now
+		t.contentsChanged(i)
 	}
 	t.touch(i)
 	kill := set.Valid&KillSuidgid != 0
@@ -194,9 +194,11 @@ func (t *Tree) setattr(i *inode, set *SetAttr) error {
 	case set.Valid&SetMtime != 0:
 		i.attr.Mtime = set.Mtime
 	}
-	i.attr.Ctime = now
-	if set.Valid&SetCtime != 0 {
+	switch {
+	case set.Valid&SetCtime != 0:
 		i.attr.Ctime = set.Ctime
+	case set.Valid&SetSize == 0 || !t.leaveTimes.Load():
+		i.attr.Ctime = now
 	}
 	return nil
 }

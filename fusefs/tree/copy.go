@@ -110,7 +110,7 @@ func (t *Tree) share(src, dst *inode, off, dstOff, n int64) (int64, error) {
 	t.resize(dst, max(dst.attr.Size, uint64(end)))
 	dst.setAlloc(dst.alloc + data - had)
 	dst.killIDs()
-	dst.touchTimes(t.now(), true)
+	t.contentsChanged(dst)
 	return n, nil
 }
 

@@ -69,6 +69,13 @@ func (i *inode) touchTimes(now Time, contents bool) {
 	}
 }
 
+// contentsChanged sets the times after a change of contents, if that is for the tree to do.
+func (t *Tree) contentsChanged(i *inode) {
+	if !t.leaveTimes.Load() {
+		i.touchTimes(t.now(), true)
+	}
+}
+
 // typeOf is the DT_* of a mode.
 func typeOf(mode uint32) uint8 { return uint8(mode & unix.S_IFMT >> 12) }
 

@@ -42,7 +42,7 @@ func (h *Handle) Fallocate(ctx context.Context, mode uint32, off, n int64) error
 	if mode&keep == 0 && end > size {
 		t.resize(i, uint64(end))
 	}
-	i.touchTimes(t.now(), true)
+	t.contentsChanged(i)
 	return nil
 }
 

@@ -27,6 +27,8 @@ type Tree struct {
 	dirty     atomic.Int64 // cost of all epochs not yet in the index
 	forgets   bool         // Forget will be called; never changes
 
+	leaveTimes atomic.Bool
+
 	// epochMu is held for reading by every change, and for writing by the
 	// freeze. It guards cur. It comes before all other locks.
 	epochMu sync.RWMutex
@@ -63,6 +65,10 @@ func New(ctx context.Context, cfg Config) (*Tree, error) {
 	t.start(ctx)
 	return t, nil
 }
+
+// LeaveTimes makes the tree leave mtime and ctime of a file as they are when its contents change: whoever uses
+// the tree holds changes back and knows when they were made. He sets the times with Setattr.
+func (t *Tree) LeaveTimes() { t.leaveTimes.Store(true) }
 
 // makeRoot makes the root directory of a new volume.
 func (t *Tree) makeRoot() error {

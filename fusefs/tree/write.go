@@ -132,7 +132,7 @@ func (w *write) take(slot Slot, p []byte, off int64) error {
 	}
 	t.resize(i, max(i.attr.Size, uint64(end)))
 	i.setAlloc(i.alloc + uint64(len(p)) - had)
-	i.touchTimes(t.now(), true)
+	t.contentsChanged(i)
 	if w.killPriv {
 		i.killIDs()
 	}

@@ -25,6 +25,11 @@ func TestMount(t *testing.T) {
 	run(t, rig.Count(t, "COFFER_FSX_OPS", 3000), Config{Host: NewCoffer(t), Lacks: unshifted})
 }
 
+// TestWriteback is the same where the kernel gathers writes.
+func TestWriteback(t *testing.T) {
+	run(t, rig.Count(t, "COFFER_FSX_OPS", 3000), Config{Host: NewCoffer(t, "--writeback"), Lacks: unshifted})
+}
+
 // TestMountFar is the same beyond 4 TiB.
 func TestMountFar(t *testing.T) {
 	run(t, rig.Count(t, "COFFER_FSX_OPS", 10000)/10, Config{Host: NewCoffer(t), Lacks: unshifted, Base: far})

@@ -75,10 +75,10 @@ var weights = []struct {
 	kind   kind
 	weight int
 }{
-	{opRead, 160}, {opWrite, 200}, {opMapRead, 60}, {opMapWrite, 60}, {opMap, 10}, {opUnmap, 10},
-	{opTruncate, 40}, {opAlloc, 15}, {opKeep, 10}, {opPunch, 40}, {opZero, 20}, {opZeroKeep, 15},
-	{opCollapse, 10}, {opInsert, 10}, {opCopy, 50}, {opSeek, 50}, {opSync, 4}, {opClose, 60}, {opCloseAll, 20},
-	{opForget, 30}, {opCheck, 8}, {opDrop, 1}, {opRemount, 2}, {opCrash, 2},
+	{opRead, 320}, {opWrite, 400}, {opMapRead, 120}, {opMapWrite, 120}, {opMap, 20}, {opUnmap, 20},
+	{opTruncate, 80}, {opAlloc, 30}, {opKeep, 20}, {opPunch, 80}, {opZero, 40}, {opZeroKeep, 30},
+	{opCollapse, 20}, {opInsert, 20}, {opCopy, 100}, {opSeek, 100}, {opSync, 8}, {opClose, 120}, {opCloseAll, 40},
+	{opForget, 60}, {opCheck, 16}, {opDrop, 2}, {opRemount, 2}, {opCrash, 2},
 }
 
 func drawKind(rng *rand.Rand, lacks []kind) kind {
