@@ -1,6 +1,8 @@
 package fusefs
 
 import (
+	"errors"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -126,6 +128,11 @@ func (fs *filesystem) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *f
 	defer ctx.end()
 	a, err := fs.tree.Setattr(ctx, ino(&in.InHeader), set, file)
 	if err != nil {
+		if fs.cache.writeback && set.Valid == tree.SetMtime|tree.SetCtime && errors.Is(err, unix.ENOENT) {
+			// The kernel writes the times of a file that it has just unlinked, and would keep a failure
+			// for whoever syncs next. Nothing has these times any more.
+			return fuse.OK
+		}
 		return fs.status(err)
 	}
 	out.SetTimeout(timeToLive)

@@ -352,6 +352,25 @@ func TestWritebackTimes(t *testing.T) {
 	}
 }
 
+// TestWritebackUnlinked: that a file was written and removed is no error for who syncs afterwards.
+func TestWritebackUnlinked(t *testing.T) {
+	dir, _ := mountedWith(t, Options{Writeback: true})
+	d, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	path := filepath.Join(dir, "f")
+	for k := range 5 {
+		if err := errors.Join(os.WriteFile(path, []byte("soon gone"), 0o644), os.Remove(path)); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Syncfs(int(d.Fd())); err != nil {
+			t.Errorf("syncfs after removal %d: %v", k+1, err)
+		}
+	}
+}
+
 func ignoreN(_ int, err error) error { return err }
 
 // TestSyncedWrites: with O_SYNC a write is stable when it returns, direct or not.
