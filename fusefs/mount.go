@@ -47,7 +47,6 @@ const (
 const capabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | // set-id bits are the tree's, so the kernel needs not ask
 	fuse.CAP_ATOMIC_O_TRUNC | // one request less
 	fuse.CAP_DIRECT_IO_ALLOW_MMAP |
-	fuse.CAP_READDIRPLUS_AUTO |
 	fuse.CAP_DONT_MASK | // the umask doesn't apply below a default ACL
 	fuse.CAP_SETXATTR_EXT // tells when an ACL takes the set-group-id bit away
 

@@ -108,6 +108,7 @@ type Status struct {
 	Unapplied  int           // cuts acknowledged, not yet in the index
 	Inodes     int           // inodes in memory
 	Handles    int64         // open handles
+	Scattered  int           // windows of files known to be in pieces, to be written again
 	LastStable time.Time     // when the last cut became stable; zero: none yet
 	DirtyFor   time.Duration // age of the oldest change that no cut holds yet
 	Failed     string        // why changes are refused; empty: they are not

@@ -40,7 +40,8 @@ type defrag struct {
 
 	mu    sync.Mutex // guards what follows; nothing is locked after it
 	files map[Ino]*scattered
-	notes int
+	notes int // windows in files
+	taken int // windows that due gave and that are not done
 }
 
 // scattered is what is known of one file.
@@ -105,10 +106,25 @@ func (d *defrag) due(now time.Time, quiet time.Duration) (list []dueWindow) {
 			delete(d.files, ino)
 		}
 	}
+	d.taken += len(list)
 	slices.SortFunc(list, func(a, b dueWindow) int {
 		return cmp.Or(cmp.Compare(a.ino, b.ino), cmp.Compare(a.number, b.number))
 	})
 	return list
+}
+
+// done takes n windows off the account that due gave.
+func (d *defrag) done(n int) {
+	d.mu.Lock()
+	d.taken -= n
+	d.mu.Unlock()
+}
+
+// len is how many windows are kept in mind or being written again.
+func (d *defrag) len() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.notes + d.taken
 }
 
 // wroteApart is told of each write that did not go on where the last one ended.
@@ -149,6 +165,7 @@ func (t *Tree) defragmenter(ctx context.Context) {
 // do.
 func (t *Tree) defragment(ctx context.Context) {
 	list := t.defrag.due(t.cfg.Clock(), t.cfg.DefragAfter)
+	defer t.defrag.done(len(list))
 	for k, w := range list {
 		if ctx.Err() != nil || t.failure.Load() != nil {
 			return

@@ -33,6 +33,7 @@ func (t *Tree) Status() Status {
 		DirtyLimit: t.cfg.MaxDirty,
 		Inodes:     t.table.len(),
 		Handles:    t.handles.Load(),
+		Scattered:  t.defrag.len(),
 		DirtyFor:   e.age(t.cfg.Clock()),
 	}
 	if err := t.Failed(); err != nil {

@@ -7,7 +7,7 @@
 // counts as written when the program says that it is stable, `coffer sync` included. Reads are
 // made after a fresh mount with the kernel's caches dropped.
 //
-// Start at main; work.go has what is measured, subjects.go by whom it is done.
+// Start at main; work.go and metadata.go have what is measured, subjects.go by whom it is done.
 package main
 
 import (
@@ -23,14 +23,15 @@ import (
 )
 
 type options struct {
-	coffer string
-	dir    string
-	runs   int
-	mib    int
-	small  int
-	tree   string
-	only   *regexp.Regexp
-	flags  []string // more for coffer mount and put
+	coffer     string
+	dir        string
+	runs       int
+	mib        int
+	small      int
+	overwrites int
+	tree       string
+	only       *regexp.Regexp
+	flags      []string // more for coffer mount and put
 }
 
 func main() {
@@ -43,6 +44,7 @@ func main() {
 	flag.IntVar(&o.runs, "runs", 5, "runs, of which the median counts")
 	flag.IntVar(&o.mib, "mib", 2048, "`MiB` of incompressible data")
 	flag.IntVar(&o.small, "small", 20_000, "small `files` of 4 KiB")
+	flag.IntVar(&o.overwrites, "overwrites", 1_000_000, "`pages` of a file that are overwritten at random")
 	flag.StringVar(&o.tree, "tree", "", "the `tree` to store; that of the Go distribution by default")
 	flag.StringVar(&only, "only", "", "only rows `work/subject` that match")
 	flag.StringVar(&flags, "flags", "", "more `flags` for coffer mount and put")
@@ -84,7 +86,7 @@ func bench(o options) error {
 	for run := range o.runs {
 		for _, w := range sources {
 			for _, s := range subjects {
-				if !o.only.MatchString(w.name + "/" + s.name) {
+				if !o.only.MatchString(w.name+"/"+s.name) || w.tar != "" && s.remount == nil {
 					continue
 				}
 				fmt.Fprintf(os.Stderr, "run %d of %d: %s, %s\n", run+1, o.runs, w.name, s.name)
@@ -97,7 +99,10 @@ func bench(o options) error {
 		}
 	}
 	print(rows, sources)
-	return nil
+	if err := benchMetadata(o); err != nil {
+		return err
+	}
+	return benchScattered(o)
 }
 
 // row gathers the measurements of one piece of work by one subject.

@@ -20,7 +20,7 @@ import (
 type subject struct {
 	name    string
 	prepare func(*place) error
-	write   func(p *place, source string) error
+	write   func(p *place, w *work) error
 	remount func(*place) error
 	mounts  bool
 }
@@ -29,7 +29,7 @@ var subjects = []subject{
 	{
 		name:    "plain cp",
 		prepare: func(p *place) error { return os.Mkdir(p.store(), 0o755) },
-		write:   func(p *place, source string) error { return command("cp", "-a", source, p.store()+"/copy") },
+		write:   func(p *place, w *work) error { return w.store(p.store() + "/copy") },
 		remount: func(*place) error { return nil },
 	},
 	loopbackSubject("loopback"),
@@ -38,8 +38,8 @@ var subjects = []subject{
 		name:    "coffer",
 		mounts:  true,
 		prepare: func(p *place) error { return first(p.run(p.coffer, "init", p.store()), p.mountCoffer) },
-		write: func(p *place, source string) error {
-			if err := command("cp", "-a", source, p.mnt()+"/copy"); err != nil {
+		write: func(p *place, w *work) error {
+			if err := w.store(p.mnt() + "/copy"); err != nil {
 				return err
 			}
 			return p.run(p.coffer, "sync", p.mnt())
@@ -49,20 +49,20 @@ var subjects = []subject{
 	{
 		name:    "coffer put",
 		prepare: func(p *place) error { return p.run(p.coffer, "init", p.store()) },
-		write: func(p *place, source string) error {
+		write: func(p *place, w *work) error {
 			args := append([]string{"put"}, p.flags...)
-			return p.run(p.coffer, append(args, source, p.store())...)
+			return p.run(p.coffer, append(args, w.dir, p.store())...)
 		},
 	},
 	{
 		name:    "restic",
 		prepare: func(p *place) error { return p.run("restic", "-q", "init") },
-		write:   func(p *place, source string) error { return p.run("restic", "-q", "backup", source) },
+		write:   func(p *place, w *work) error { return p.run("restic", "-q", "backup", w.dir) },
 	},
 	{
 		name:    "borg",
 		prepare: func(p *place) error { return p.run("borg", "init", "-e", "repokey-blake2", p.store()) },
-		write:   func(p *place, source string) error { return p.run("borg", "create", p.store()+"::a", source) },
+		write:   func(p *place, w *work) error { return p.run("borg", "create", p.store()+"::a", w.dir) },
 	},
 }
 
@@ -94,7 +94,7 @@ func loopbackSubject(name string, flags ...string) subject {
 		name:    name,
 		mounts:  true,
 		prepare: func(p *place) error { return first(os.Mkdir(p.store(), 0o755), func() error { return mount(p) }) },
-		write:   func(p *place, source string) error { return command("cp", "-a", source, p.mnt()+"/copy") },
+		write:   func(p *place, w *work) error { return w.store(p.mnt() + "/copy") },
 		remount: func(p *place) error { return first(p.end(), func() error { return mount(p) }) },
 	}
 }

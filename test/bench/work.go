@@ -19,6 +19,18 @@ type work struct {
 	dir   string
 	bytes int64
 	files int
+	tar   string // is to be unpacked instead of copied; of mounts only
+}
+
+// store brings the work into the directory to, which is made.
+func (w *work) store(to string) error {
+	if w.tar == "" {
+		return command("cp", "-a", w.dir, to)
+	}
+	if err := os.Mkdir(to, 0o755); err != nil {
+		return err
+	}
+	return command("tar", "-xf", w.tar, "-C", to)
 }
 
 // makeSources puts the trees in memory, where reading them takes least.
@@ -26,7 +38,7 @@ func makeSources(o options) ([]work, error) {
 	large := work{name: "large", dir: filepath.Join(o.dir, "large"), bytes: int64(o.mib) << 20, files: 1}
 	small := work{name: "small", dir: filepath.Join(o.dir, "small"), bytes: int64(o.small) * 4096, files: o.small}
 	tree := work{name: "tree", dir: filepath.Join(o.dir, "tree")}
-	rng := rand.NewChaCha8([32]byte{1})
+	rng := noiseSource(1)
 	if err := writeNoise(filepath.Join(large.dir, "data"), rng, large.bytes); err != nil {
 		return nil, err
 	}
@@ -40,9 +52,15 @@ func makeSources(o options) ([]work, error) {
 		return nil, err
 	}
 	var err error
-	tree.bytes, tree.files, err = size(tree.dir)
-	return []work{large, tree, small}, err
+	if tree.bytes, tree.files, err = size(tree.dir); err != nil {
+		return nil, err
+	}
+	untar := tree
+	untar.name, untar.tar = "untar", filepath.Join(o.dir, "tree.tar")
+	return []work{large, tree, untar, small}, command("tar", "-cf", untar.tar, "-C", tree.dir, ".")
 }
+
+func noiseSource(seed byte) *rand.ChaCha8 { return rand.NewChaCha8([32]byte{seed}) }
 
 func writeNoise(path string, rng *rand.ChaCha8, n int64) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -86,14 +104,46 @@ func readAll(dir string) error {
 			return err
 		}
 		defer f.Close()
-		for {
-			if _, err := f.Read(buf); err == io.EOF {
-				return nil
-			} else if err != nil {
-				return err
-			}
-		}
+		return drain(f, buf)
 	})
+}
+
+func readFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return drain(f, make([]byte, 1<<20))
+}
+
+// drain reads to the end, and lets no copy go past the buffer.
+func drain(f *os.File, buf []byte) error {
+	for {
+		if _, err := f.Read(buf); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// overwrite overwrites n pages of a file of so many bytes, at random.
+func overwrite(path string, size int64, n int) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	noise := noiseSource(9)
+	page := make([]byte, 4096)
+	for range n {
+		noise.Read(page)
+		if _, err := f.WriteAt(page, int64(noise.Uint64()%uint64(size/4096))*4096); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropCaches makes the kernel forget what it can; that is all but what a memory file system holds.
@@ -104,21 +154,14 @@ func dropCaches() error {
 
 // measure lets one subject store a tree in a fresh place and, where it can, read it back.
 func measure(o options, w work, s subject) (m measurement, err error) {
-	dir := filepath.Join(o.dir, "run")
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	p, clean, err := prepared(o, s)
+	if err != nil {
 		return m, err
 	}
-	defer os.RemoveAll(dir)
-	p := &place{options: o, dir: dir}
-	defer p.end()
-	if s.prepare != nil {
-		if err := s.prepare(p); err != nil {
-			return m, err
-		}
-	}
+	defer clean()
 	runtime.GC()
 	start := time.Now()
-	if err := s.write(p, w.dir); err != nil {
+	if err := s.write(p, &w); err != nil {
 		return m, err
 	}
 	m.write = time.Since(start)
@@ -133,6 +176,26 @@ func measure(o options, w work, s subject) (m measurement, err error) {
 	m.memory = p.peak.Load()
 	m.stored, _, err = size(p.store())
 	return m, err
+}
+
+// prepared gives a subject a fresh place.
+func prepared(o options, s subject) (_ *place, clean func(), err error) {
+	dir := filepath.Join(o.dir, "run")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	p := &place{options: o, dir: dir}
+	clean = func() {
+		p.end()
+		os.RemoveAll(dir)
+	}
+	if s.prepare != nil {
+		if err := s.prepare(p); err != nil {
+			clean()
+			return nil, nil, err
+		}
+	}
+	return p, clean, nil
 }
 
 func coldRead(p *place, s subject) (time.Duration, error) {
