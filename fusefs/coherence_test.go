@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -220,5 +221,21 @@ func TestChangedPastTheMount(t *testing.T) {
 	s.EntryChanged(tree.RootIno, "f")
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("after it is gone: %v", err)
+	}
+	// What is open in the kernel stays; what it never knew of goes at once.
+	if st, err := r.Stat(); err != nil || st.Size() != int64(len("newer")) {
+		t.Errorf("what is open still: %v", err)
+	}
+	g, hg, err := tr.Create(ctx, tree.Caller{}, tree.RootIno, "g", 0o644, unix.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hg.Release()
+	if err := tr.Unlink(ctx, tree.RootIno, "g"); err != nil {
+		t.Fatal(err)
+	}
+	s.EntryChanged(tree.RootIno, "g")
+	if left := tr.Unnamed(); slices.Contains(left, g.Ino) || !slices.Contains(left, e.Ino) {
+		t.Errorf("inodes %v are kept without a name, not %d but %d should be", left, g.Ino, e.Ino)
 	}
 }

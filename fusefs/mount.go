@@ -47,12 +47,14 @@ const (
 const capabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | // set-id bits are the tree's, so the kernel needs not ask
 	fuse.CAP_ATOMIC_O_TRUNC | // one request less
 	fuse.CAP_DIRECT_IO_ALLOW_MMAP |
+	fuse.CAP_EXPORT_SUPPORT | // file handles outlast the kernel's memory of a file
 	fuse.CAP_DONT_MASK | // the umask doesn't apply below a default ACL
 	fuse.CAP_SETXATTR_EXT // tells when an ACL takes the set-group-id bit away
 
 // Server is a mount and what serves it.
 type Server struct {
 	dir  string
+	tree *tree.Tree
 	fuse *fuse.Server
 	done chan struct{}
 }
@@ -77,7 +79,7 @@ func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, e
 	}
 
 	t.ExpectForgets()
-	s := &Server{dir: dir, done: make(chan struct{})}
+	s := &Server{dir: dir, tree: t, done: make(chan struct{})}
 	fs := &filesystem{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		tree:          t,

@@ -3,6 +3,8 @@ package fusefs
 import (
 	"context"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
+
 	"coffer/fusefs/tree"
 )
 
@@ -42,6 +44,12 @@ func (s *Server) waitFor(ctx context.Context) error {
 func (s *Server) EntryChanged(parent tree.Ino, name string) {
 	// That the kernel doesn't know the directory, or is gone, is as good.
 	s.fuse.EntryNotify(uint64(parent), name)
+	// What the kernel doesn't know it will never forget.
+	for _, ino := range s.tree.Unnamed() {
+		if s.fuse.InodeNotify(uint64(ino), -1, 0) == fuse.ENOENT {
+			s.tree.Forget(ino)
+		}
+	}
 }
 
 // InodeChanged has the kernel forget attributes, ACLs and content of an inode; see EntryChanged.

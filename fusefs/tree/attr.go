@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lookup finds an entry of a directory; "." and ".." work.
+// Lookup finds an entry of a directory; "." and ".." work, "." of any inode.
 func (t *Tree) Lookup(ctx context.Context, parent Ino, name string) (Entry, error) {
 	if len(name) > NameMax {
 		return Entry{}, unix.ENAMETOOLONG
@@ -16,7 +16,7 @@ func (t *Tree) Lookup(ctx context.Context, parent Ino, name string) (Entry, erro
 		return Entry{}, err
 	}
 	defer p.put()
-	if !p.isDir() {
+	if !p.isDir() && name != "." {
 		return Entry{}, unix.ENOTDIR
 	}
 	// Between finding the number and pinning the inode it may be deleted;

@@ -27,7 +27,7 @@
 //
 //	epochMu ▶ renameMu ▶ inode.mu of directories, parent before child ▶
 //	inode.mu of others, ascending by number ▶ collector's locks, shard.mu,
-//	backlog.mu, defrag.mu
+//	backlog.mu, defrag.mu, unnamed.mu
 //
 // Two directories of which neither lies below the other are locked together
 // only under renameMu. No lock of this package is held while a buffer is waited

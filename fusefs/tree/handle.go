@@ -112,7 +112,7 @@ func (h *Handle) Release() {
 		}
 	}
 	if i.handles == 0 {
-		if i.attr.Nlink == 0 && !i.dead {
+		if i.attr.Nlink == 0 && !i.dead && !i.inUse(t) {
 			t.delete(i)
 		}
 		if i.newest == nil {

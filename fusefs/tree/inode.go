@@ -31,14 +31,16 @@ type inode struct {
 	target string
 	kind   uint8 // DT_*, never changes
 
-	fresh     bool // the index knows nothing of the inode yet
-	dead      bool // deleted
-	referred  bool // dead, but whoever serves the tree may still ask about it; holds a pin
-	forgotten bool // without a name, and will not be asked about once its handles are closed
-	linkable  bool // O_TMPFILE without O_EXCL: may be given a name
-	orphaned  bool // without a name, and a batch says so
-	handles   int
-	writers   int // of handles, those open for writing
+	fresh bool // the index knows nothing of the inode yet
+	dead  bool // deleted
+	// forgotten says of an inode without a name that whoever serves the tree
+	// will not ask about it again; referred, of a deleted directory, that he
+	// may, which holds a pin. Only where forgets are expected.
+	forgotten, referred bool
+	linkable            bool // O_TMPFILE without O_EXCL: may be given a name
+	orphaned            bool // without a name, and a batch says so
+	handles             int
+	writers             int // of handles, those open for writing
 
 	stream  Stream // made by the first write
 	live    Run    // the last run that a write was given; its end may be unfinished

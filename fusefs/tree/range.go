@@ -2,13 +2,15 @@ package tree
 
 import (
 	"context"
+	"fmt"
 
 	"golang.org/x/sys/unix"
 )
 
 // Fallocate takes the flags of fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE with
-// KEEP_SIZE, ZERO_RANGE; others are EOPNOTSUPP. No space is set aside: whether a
-// block of zeros costs any is not known before it is packed.
+// KEEP_SIZE, ZERO_RANGE; others are EOPNOTSUPP. No space is set aside, for whether a
+// block of zeros costs any is not known before it is packed; but what there is no
+// room for now is ENOSPC.
 func (h *Handle) Fallocate(ctx context.Context, mode uint32, off, n int64) error {
 	const keep, hole, zero = unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_ZERO_RANGE
 	switch mode {
@@ -26,6 +28,11 @@ func (h *Handle) Fallocate(ctx context.Context, mode uint32, off, n int64) error
 		return unix.EFBIG
 	}
 	t, i := h.t, h.i
+	if mode&hole == 0 {
+		if err := h.room(ctx, off, n); err != nil {
+			return err
+		}
+	}
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
@@ -44,6 +51,27 @@ func (h *Handle) Fallocate(ctx context.Context, mode uint32, off, n int64) error
 	}
 	t.contentsChanged(i)
 	return nil
+}
+
+// room says ENOSPC if the medium has no room for what the range lacks.
+func (h *Handle) room(ctx context.Context, off, n int64) error {
+	if h.t.cfg.Space == nil {
+		return nil
+	}
+	space, err := h.t.cfg.Space(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: ask the medium for its room: %w", unix.EIO, err)
+	}
+	if uint64(n) <= space.Free {
+		return nil
+	}
+	h.i.mu.RLock()
+	defer h.i.mu.RUnlock()
+	had, err := h.t.allocated(h.i, off, off+n)
+	if err == nil && uint64(n)-had > space.Free {
+		err = unix.ENOSPC
+	}
+	return err
 }
 
 // Seek finds the next data (unix.SEEK_DATA) or hole (unix.SEEK_HOLE) from off.

@@ -96,7 +96,8 @@ func (t *Tree) unname(i *inode, now Time) {
 	i.attr.Nlink--
 	switch {
 	case i.attr.Nlink > 0:
-	case i.handles > 0:
+	case i.inUse(t):
+		t.unnamed.add(i.ino)
 		i.linkable = false
 		i.orphaned = true
 		if d.orphan == -1 {
@@ -113,9 +114,12 @@ func (t *Tree) unname(i *inode, now Time) {
 func (t *Tree) delete(i *inode) {
 	d := t.touch(i)
 	i.dead = true
-	if t.forgets && !i.forgotten {
+	if t.forgets && i.isDir() {
 		i.referred = true
 		i.pins.Add(1)
+		t.unnamed.add(i.ino)
+	} else {
+		t.unnamed.remove(i.ino)
 	}
 	t.inodes.Add(-1)
 	t.resize(i, 0)
@@ -130,32 +134,4 @@ func (t *Tree) delete(i *inode) {
 	}
 	d.deleted = true
 	d.ext, d.xattrs = spans{}, nil
-}
-
-// ExpectForgets has attributes of removed inodes kept until Forget: a kernel goes on
-// to ask about what it refers to by number, for somebody may have it as working
-// directory. Call it before the tree is used, and only if Forget will be called for
-// each inode that is removed.
-func (t *Tree) ExpectForgets() { t.forgets = true }
-
-// Forget says that nobody will ask about ino before it is looked up again.
-func (t *Tree) Forget(ino Ino) {
-	i := t.table.peek(ino)
-	if i == nil {
-		return
-	}
-	defer i.put()
-	i.mu.Lock()
-	gone := i.referred && i.newest == nil
-	switch {
-	case i.referred:
-		i.referred = false
-		i.put()
-	case i.attr.Nlink == 0:
-		i.forgotten = true // its last handle is being closed
-	}
-	i.mu.Unlock()
-	if gone {
-		t.table.forget(i)
-	}
 }

@@ -26,6 +26,7 @@ type Tree struct {
 	bytes     atomic.Int64 // in its regular files; likewise
 	dirty     atomic.Int64 // cost of all epochs not yet in the index
 	forgets   bool         // Forget will be called; never changes
+	unnamed   inoSet       // what waits for it, if so
 
 	leaveTimes atomic.Bool
 

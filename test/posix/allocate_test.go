@@ -175,6 +175,12 @@ func testAllocate(w *world) {
 		defer a.close()
 		w.want(a.fallocate(0, 0, 200), 0)
 		w.check(size(f) == 200, "fallocate of an appending handle made it %d bytes long", size(f))
+		var fs unix.Statfs_t
+		w.ok(w.root.call("fstatfs", func() error { return unix.Fstatfs(f.fd, &fs) }))
+		for _, mode := range []uint32{0, keepSize} {
+			w.want(f.fallocate(mode, 0, int64(fs.Blocks+1)*fs.Bsize), unix.ENOSPC)
+			w.ok(f.truncate(0)) // as much as there was room for may have been given
+		}
 	})
 }
 

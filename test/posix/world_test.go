@@ -27,6 +27,8 @@ type place struct {
 	dir  string
 	// remount takes the file system away in order and brings it back; nil where that can't be done.
 	remount func(t *testing.T)
+	// rebuild does so with nothing left but what is stored; crash ends it at once. Both may be nil.
+	rebuild, crash func(t *testing.T)
 }
 
 // families are the parts of the suite, in the order in which they run.
@@ -62,6 +64,10 @@ var families = []struct {
 	{"readdir", testReaddir},
 	{"many entries", testManyEntries},
 	{"locks", testLocks},
+	{"races", testRaces},
+	{"file handles", testFileHandles},
+	{"lasting", testLasting},
+	{"crash", testCrash},
 }
 
 func TestDirectory(t *testing.T) {
@@ -102,10 +108,22 @@ func onCoffer(t *testing.T) *place {
 	store, mnt := filepath.Join(dir, "store"), filepath.Join(dir, "mnt")
 	user.Run(t, "init", store)
 	m := user.Mount(t, store, mnt)
-	return &place{name: "coffer", dir: mnt, remount: func(*testing.T) {
-		m.Unmount(t)
-		m = user.Mount(t, store, mnt)
-	}}
+	again := func(end func()) func(*testing.T) {
+		return func(*testing.T) { // the mount is to last as long as the test of the place
+			end()
+			m = user.Mount(t, store, mnt)
+		}
+	}
+	return &place{
+		name: "coffer", dir: mnt,
+		remount: again(func() { m.Unmount(t) }),
+		rebuild: again(func() {
+			m.Unmount(t)
+			user.DropIndex(t)
+			rig.DropCatalogs(t, store)
+		}),
+		crash: again(func() { m.Kill() }),
+	}
 }
 
 // open lets everybody through to a directory below a test's own.
