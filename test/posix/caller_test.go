@@ -16,7 +16,9 @@ type caller struct {
 	uid    int
 	gid    int
 	groups []int
-	calls  chan func()
+	// effective makes it root who runs for somebody: only the real ids are those above.
+	effective bool
+	calls     chan func()
 }
 
 // identities are those that cases are told as. bob is in ann's group by his primary group, sue by a
@@ -64,10 +66,14 @@ func (c *caller) become() error {
 		return fmt.Errorf("setgroups: %w", errno)
 	}
 	g, u := uintptr(c.gid), uintptr(c.uid)
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, g, g, g); errno != 0 {
+	eg, eu := g, u
+	if c.effective {
+		eg, eu = 0, 0
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, g, eg, eg); errno != 0 {
 		return fmt.Errorf("setresgid: %w", errno)
 	}
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, u, u, u); errno != 0 {
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, u, eu, eu); errno != 0 {
 		return fmt.Errorf("setresuid: %w", errno)
 	}
 	return nil
