@@ -133,6 +133,24 @@ func testMkdir(w *world) {
 		w.want(w.root.mkdir("d/x/.", 0o755), unix.ENOENT)
 		w.want(w.root.mkdir("d/.", 0o755), unix.EEXIST)
 	})
+	w.run("deep", func(w *world) {
+		// Deeper than any path reaches.
+		const depth, upTo = 300, 4096
+		name := repeat("deep", 50)
+		for range depth {
+			w.ok(w.root.mkdir(name, 0o755), w.root.chdir(name))
+		}
+		w.ok(w.root.write("f", "at the bottom"))
+		w.wantText("f", "at the bottom")
+		w.want(w.root.call("getcwd", func() error { _, err := unix.Getcwd(make([]byte, upTo)); return err }), unix.ENAMETOOLONG, unix.ERANGE)
+		w.want(w.ann.chdir(w.path(repeat(name+"/", 21))), unix.ENAMETOOLONG)
+		w.ok(w.root.rename("f", w.path("f")), w.root.chdir(".."), w.root.rename(name, w.path("bottom")))
+		w.ok(w.root.chdir(w.dir))
+		w.same("bottom/..", w.ino("."))
+		// The top of it goes below what was its bottom, and not below itself.
+		w.ok(w.root.rename(name, "bottom/top"), w.root.rename("bottom/top/"+name, "rest"))
+		w.want(w.root.rename("rest", "rest/"+name+"/"+name+"/x"), unix.EINVAL)
+	})
 	w.run("many", func(w *world) {
 		const n = 1000
 		for i := range n {

@@ -171,6 +171,8 @@ func testReaddir(w *world) {
 		if again := w.list(d, 4096); !slices.Equal(again, all) {
 			w.Errorf("rewound, there are %d entries, want %d", len(again), len(all))
 		}
+		_, err = d.seek(-1, unix.SEEK_SET)
+		w.want(err, unix.EINVAL)
 		// telldir is lseek of nothing.
 		_, err = d.seek(0, unix.SEEK_SET)
 		w.ok(err)
