@@ -182,3 +182,53 @@ func deadMount(t *testing.T, dir, kind string) {
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	unix.Close(fd)
 }
+
+// TestNothingUnnamedIsLeft removes and replaces files that the kernel knows, some of them open, and unmounts.
+func TestNothingUnnamedIsLeft(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "mnt")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tr := newTree(t)
+	s, err := Mount(t.Context(), dir, tr, Options{Source: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { away(t, s) })
+	var open []*os.File
+	for i := range 100 {
+		path, other := filepath.Join(dir, itoa(i)), filepath.Join(dir, "other "+itoa(i))
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, f)
+		if i%2 == 0 {
+			f.Close()
+		}
+		if i%3 == 0 {
+			err = os.Remove(path)
+		} else if err = os.WriteFile(other, nil, 0o644); err == nil {
+			err = os.Rename(other, path)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "d")); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range open {
+		f.Close()
+	}
+	away(t, s)
+	if left := tr.Unnamed(); len(left) > 0 {
+		t.Errorf("inodes %v are left without a name", left)
+	}
+	if st, err := tr.Statfs(t.Context()); err != nil || st.Inodes != 1+66 {
+		t.Errorf("%d inodes, %v, want the root and 66 files", st.Inodes, err)
+	}
+}

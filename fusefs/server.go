@@ -18,6 +18,10 @@ func (s *Server) serve(c *cache) {
 	s.fuse.Serve()
 	close(stop)
 	<-stopped
+	// A kernel that goes doesn't forget before.
+	for _, ino := range s.tree.Unnamed() {
+		s.tree.Forget(ino)
+	}
 	close(s.done)
 }
 
