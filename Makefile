@@ -2,7 +2,7 @@
 #   make run     build, make a demo store and mount it; may be run again at any time
 #   make build   bin/coffer
 #   make test    every check that a change must pass; under 20 minutes on 2 cores
-#   make soak    the crash suites and the whole Go tree at full length; about an hour
+#   make soak    the same suites at full length: crashes, random operations, applications; some hours
 #   make bench   speed, memory and size beside cp, a loopback mount, restic and borg
 
 SHELL       := /bin/bash
@@ -11,7 +11,7 @@ GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 RUN_PACKAGES   := fuse3
-TEST_PACKAGES  := fuse3 e2fsprogs strace postgresql-15 attr acl rsync gcc libc6-dev
+TEST_PACKAGES  := fuse3 e2fsprogs strace postgresql-15 attr acl rsync gcc libc6-dev git sqlite3 stress-ng fio
 BENCH_PACKAGES := fuse3 restic borgbackup
 
 DEMO ?= $(HOME)/coffer-demo
@@ -67,6 +67,8 @@ test:
 soak:
 	$(call install,$(TEST_PACKAGES))
 	COFFER_KILLS=200 COFFER_POWER_CUTS=50 COFFER_WHOLE_TREE=1 COFFER_FSX_OPS=1000000 COFFER_ENTRIES=1000000 \
+	COFFER_PG_KILLS=10 COFFER_PG_SCALE=10 COFFER_SQLITE_ROWS=100000 COFFER_GIT_COMMITS=10000 COFFER_BUILD_ALL=1 \
+	COFFER_STRESS_SECONDS=300 COFFER_FIO_MIB=256 \
 	$(AS_ROOT) $(GO) test -p 1 -count 1 -timeout 3h -v ./test/...
 
 bench:
