@@ -22,27 +22,27 @@ const far = 5 << 40
 var unshifted = []string{"collapse", "insert"}
 
 func TestMount(t *testing.T) {
-	run(t, rig.Count(t, "COFFER_FSX_OPS", 3000), Config{Host: NewCoffer(t), Lacks: unshifted})
+	run(t, rig.Count(t, "COFFER_FSX_OPS", 3000), Config{Host: rig.NewVolume(t), Lacks: unshifted})
 }
 
 // TestWriteback is the same where the kernel gathers writes.
 func TestWriteback(t *testing.T) {
-	run(t, rig.Count(t, "COFFER_FSX_OPS", 3000), Config{Host: NewCoffer(t, "--writeback"), Lacks: unshifted})
+	run(t, rig.Count(t, "COFFER_FSX_OPS", 3000), Config{Host: rig.NewVolume(t, "--writeback"), Lacks: unshifted})
 }
 
 // TestMountFar is the same beyond 4 TiB.
 func TestMountFar(t *testing.T) {
-	run(t, rig.Count(t, "COFFER_FSX_OPS", 10000)/10, Config{Host: NewCoffer(t), Lacks: unshifted, Base: far})
+	run(t, rig.Count(t, "COFFER_FSX_OPS", 10000)/10, Config{Host: rig.NewVolume(t), Lacks: unshifted, Base: far})
 }
 
 // TestExt4 and those below show that the model is right: what fails on them is a mistake in this package.
 // A mapped write gives room to all of a large folio there.
 func TestExt4(t *testing.T) {
-	run(t, rig.Count(t, "COFFER_FSX_OPS", 20000)/10, Config{Host: NewExt4(t), Lazy: true})
+	run(t, rig.Count(t, "COFFER_FSX_OPS", 20000)/10, Config{Host: rig.NewExt4(t), Lazy: true})
 }
 
 func TestExt4Far(t *testing.T) {
-	run(t, rig.Count(t, "COFFER_FSX_OPS", 10000)/10, Config{Host: NewExt4(t), Base: far, Lacks: []string{"mapwrite"}})
+	run(t, rig.Count(t, "COFFER_FSX_OPS", 10000)/10, Config{Host: rig.NewExt4(t), Base: far, Lacks: []string{"mapwrite"}})
 }
 
 func TestTmpfs(t *testing.T) {
@@ -50,7 +50,7 @@ func TestTmpfs(t *testing.T) {
 	rig.Output(t, "mount", "-t", "tmpfs", "tmpfs", dir)
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	lacks := append([]string{"zero", "zero-keep"}, unshifted...)
-	run(t, rig.Count(t, "COFFER_FSX_OPS", 20000)/10, Config{Host: Plain(dir), Lacks: lacks, Lazy: true})
+	run(t, rig.Count(t, "COFFER_FSX_OPS", 20000)/10, Config{Host: rig.Plain(dir), Lacks: lacks, Lazy: true})
 }
 
 func run(t *testing.T, ops int, c Config) {

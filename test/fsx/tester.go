@@ -10,12 +10,14 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"coffer/test/rig"
 )
 
 // Tester does the operations of one run.
 type Tester struct {
 	tb    testing.TB
-	host  Host
+	host  rig.Host
 	rng   *rand.Rand
 	files [2]*file
 	limit int    // of a file's length, above its base
@@ -26,7 +28,7 @@ type Tester struct {
 
 // Config says what to run.
 type Config struct {
-	Host Host
+	Host rig.Host
 	Seed uint64
 	// Base is where the files begin to have bytes: the offset of their first one.
 	Base int64

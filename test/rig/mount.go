@@ -69,7 +69,7 @@ func (u *User) TryMount(tb testing.TB, store, dir string, flags ...string) (*Mou
 	}
 	tb.Cleanup(func() {
 		m.Kill()
-		if tb.Failed() {
+		if tb.Failed() && m.Log() != "" {
 			tb.Logf("log of the mount at %s:\n%s", dir, m.Log())
 		}
 	})

@@ -1,14 +1,12 @@
-package fsx
+package rig
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"coffer/test/rig"
 )
 
-// Host is a file system to test.
+// Host is a file system to test, a mount or another one as a control.
 type Host interface {
 	// Dir is an empty directory on it.
 	Dir() string
@@ -18,53 +16,53 @@ type Host interface {
 	Crash(testing.TB)
 }
 
-// Coffer is a mounted volume; its crash is the death of its process.
-type Coffer struct {
-	user       *rig.User
-	mount      *rig.Mount
+// Volume is a mounted volume; its crash is the death of its process.
+type Volume struct {
+	user       *User
+	mount      *Mount
 	store, mnt string
 	flags      []string
 }
 
-// NewCoffer makes a store and mounts it with flags.
-func NewCoffer(tb testing.TB, flags ...string) *Coffer {
+// NewVolume makes a store and mounts it with flags.
+func NewVolume(tb testing.TB, flags ...string) *Volume {
 	tb.Helper()
 	dir := tb.TempDir()
-	c := &Coffer{
-		user:  rig.NewUser(tb, filepath.Join(dir, "home")),
+	v := &Volume{
+		user:  NewUser(tb, filepath.Join(dir, "home")),
 		store: filepath.Join(dir, "store"), mnt: filepath.Join(dir, "mnt"), flags: flags,
 	}
-	c.user.Run(tb, "init", c.store)
-	c.mount = c.user.Mount(tb, c.store, c.mnt, c.flags...)
-	return c
+	v.user.Run(tb, "init", v.store)
+	v.mount = v.user.Mount(tb, v.store, v.mnt, v.flags...)
+	return v
 }
 
 // Dir implements Host.
-func (c *Coffer) Dir() string { return c.mnt }
+func (v *Volume) Dir() string { return v.mnt }
 
 // Remount implements Host.
-func (c *Coffer) Remount(tb testing.TB) {
+func (v *Volume) Remount(tb testing.TB) {
 	tb.Helper()
-	c.mount.Unmount(tb)
-	c.mount = c.user.Mount(tb, c.store, c.mnt, c.flags...)
+	v.mount.Unmount(tb)
+	v.mount = v.user.Mount(tb, v.store, v.mnt, v.flags...)
 }
 
 // Crash implements Host.
-func (c *Coffer) Crash(tb testing.TB) {
+func (v *Volume) Crash(tb testing.TB) {
 	tb.Helper()
-	c.mount.Kill()
-	c.mount = c.user.Mount(tb, c.store, c.mnt, c.flags...)
+	v.mount.Kill()
+	v.mount = v.user.Mount(tb, v.store, v.mnt, v.flags...)
 }
 
-// Ext4 is a disk of its own; its crash is a cut of the power.
-type Ext4 struct{ disk *rig.Disk }
+// Ext4 is a Disk; its crash is a cut of the power.
+type Ext4 struct{ disk *Disk }
 
 // NewExt4 makes a disk of 1 GiB.
 func NewExt4(tb testing.TB) Ext4 {
 	tb.Helper()
-	e := Ext4{rig.NewDisk(tb, 1024)}
-	rig.Must(tb, os.Mkdir(e.Dir(), 0o755))
-	rig.Output(tb, "sync", "-f", e.Dir())
+	e := Ext4{NewDisk(tb, 1024)}
+	Must(tb, os.Mkdir(e.Dir(), 0o755))
+	Output(tb, "sync", "-f", e.Dir())
 	return e
 }
 
@@ -74,14 +72,14 @@ func (e Ext4) Dir() string { return filepath.Join(e.disk.Dir, "files") }
 // Remount implements Host.
 func (e Ext4) Remount(tb testing.TB) {
 	tb.Helper()
-	rig.Must(tb, e.disk.Unmount(), e.disk.Mount())
+	Must(tb, e.disk.Unmount(), e.disk.Mount())
 }
 
 // Crash implements Host.
 func (e Ext4) Crash(tb testing.TB) {
 	tb.Helper()
-	rig.Must(tb, e.disk.Cut())
-	rig.Must(tb, e.disk.Unmount(), e.disk.Mount())
+	Must(tb, e.disk.Cut())
+	Must(tb, e.disk.Unmount(), e.disk.Mount())
 }
 
 // Plain is a directory of a file system that stays mounted.
