@@ -65,13 +65,13 @@ func (fs *filesystem) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.Op
 	}
 	h, err := fs.tree.Open(ctx, ino(&in.InHeader), flags)
 	if err != nil {
-		return fs.status(err)
+		return fs.stale(err)
 	}
 	if kill {
 		set := tree.SetAttr{Valid: tree.SetSize | tree.KillSuidgid}
 		if _, err := fs.tree.Setattr(ctx, ino(&in.InHeader), set, nil); err != nil {
 			h.Release()
-			return fs.status(err)
+			return fs.stale(err)
 		}
 	}
 	fs.opened(out, h, in.Flags)

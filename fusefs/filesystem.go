@@ -56,6 +56,16 @@ func (fs *filesystem) status(err error) fuse.Status {
 	return fuse.Status(errno)
 }
 
+// stale is status for a request that names an inode by number alone. That there is none can only mean that it went
+// between the finding of its name and the request; the kernel then finds the name again.
+func (fs *filesystem) stale(err error) fuse.Status {
+	s := fs.status(err)
+	if s == fuse.ENOENT {
+		return fuse.Status(unix.ESTALE)
+	}
+	return s
+}
+
 // complain logs what the application is told as a mere EIO; the same error time and again, once.
 func (fs *filesystem) complain(err error) {
 	text := err.Error()

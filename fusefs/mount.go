@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"coffer/fusefs/tree"
 )
@@ -89,7 +91,7 @@ func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, e
 	}
 	if o.Writeback {
 		fs.cache.writeback = true
-		t.LeaveTimes()
+		t.LeaveTimes(kernelClock)
 	}
 	var face fuse.RawFileSystem = fs
 	if o.wrap != nil {
@@ -111,6 +113,13 @@ func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, e
 		o.Log.Warn("reads will be slower than they could be: no readahead", "mount", dir, "err", err)
 	}
 	return s, nil
+}
+
+// kernelClock is the clock that the kernel takes the times of files from.
+func kernelClock() time.Time {
+	var now unix.Timespec
+	unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &now) // fails only for a clock that is not there
+	return time.Unix(now.Unix())
 }
 
 func mountOptions(o *Options) *fuse.MountOptions {

@@ -1,8 +1,6 @@
 package fusefs
 
 import (
-	"errors"
-
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -38,7 +36,7 @@ func (fs *filesystem) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *f
 	defer ctx.end()
 	a, err := fs.tree.Getattr(ctx, ino(&in.InHeader))
 	if err != nil {
-		return fs.status(err)
+		return fs.stale(err)
 	}
 	out.SetTimeout(timeToLive)
 	fillAttr(&out.Attr, ino(&in.InHeader), &a)
@@ -51,7 +49,7 @@ func (fs *filesystem) Statx(cancel <-chan struct{}, in *fuse.StatxIn, out *fuse.
 	defer ctx.end()
 	a, err := fs.tree.Getattr(ctx, ino(&in.InHeader))
 	if err != nil {
-		return fs.status(err)
+		return fs.stale(err)
 	}
 	out.SetTimeout(timeToLive)
 	out.Statx = fuse.Statx{
@@ -107,13 +105,19 @@ func (fs *filesystem) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *f
 			set.Valid |= b.tree
 		}
 	}
-	// A chown that changes neither owner still takes the set-id bits away. It is the only request without a field.
-	if in.Valid&^(fuse.FATTR_FH|fuse.FATTR_LOCKOWNER) == 0 {
-		set.Valid = tree.KillSuidgid
+	// A chown that changes neither owner still takes the set-id bits away. It is the only request without a
+	// field, but for the ctime that comes along where the kernel keeps it.
+	if in.Valid&^(fuse.FATTR_FH|fuse.FATTR_LOCKOWNER|fuse.FATTR_CTIME) == 0 {
+		set.Valid |= tree.KillSuidgid
 	}
-	// The kernel sends both bits where the time is to be that of the server's clock.
+	// The kernel sends both bits where the time is to be that of the server's clock. Where it keeps the times
+	// itself, what it takes for now is the ctime.
 	if in.Valid&fuse.FATTR_ATIME_NOW != 0 {
-		set.Valid = set.Valid&^tree.SetAtime | tree.SetAtimeNow
+		if in.Valid&fuse.FATTR_CTIME != 0 {
+			set.Atime = set.Ctime
+		} else {
+			set.Valid = set.Valid&^tree.SetAtime | tree.SetAtimeNow
+		}
 	}
 	if in.Valid&fuse.FATTR_MTIME_NOW != 0 {
 		set.Valid = set.Valid&^tree.SetMtime | tree.SetMtimeNow
@@ -128,12 +132,7 @@ func (fs *filesystem) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *f
 	defer ctx.end()
 	a, err := fs.tree.Setattr(ctx, ino(&in.InHeader), set, file)
 	if err != nil {
-		if fs.cache.writeback && set.Valid == tree.SetMtime|tree.SetCtime && errors.Is(err, unix.ENOENT) {
-			// The kernel writes the times of a file that it has just unlinked, and would keep a failure
-			// for whoever syncs next. Nothing has these times any more.
-			return fuse.OK
-		}
-		return fs.status(err)
+		return fs.stale(err)
 	}
 	out.SetTimeout(timeToLive)
 	fillAttr(&out.Attr, ino(&in.InHeader), &a)
@@ -145,7 +144,7 @@ func (fs *filesystem) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte
 	ctx := fs.request(cancel, h)
 	defer ctx.end()
 	target, err := fs.tree.Readlink(ctx, ino(h))
-	return []byte(target), fs.status(err)
+	return []byte(target), fs.stale(err)
 }
 
 // StatFs implements fuse.RawFileSystem.

@@ -53,7 +53,7 @@ func (fs *filesystem) GetXAttr(cancel <-chan struct{}, h *fuse.InHeader, name st
 	defer ctx.end()
 	value, err := fs.tree.GetXattr(ctx, ino(h), name)
 	if err != nil {
-		return 0, fs.status(err)
+		return 0, fs.stale(err)
 	}
 	return give(dest, value)
 }
@@ -64,7 +64,7 @@ func (fs *filesystem) ListXAttr(cancel <-chan struct{}, h *fuse.InHeader, dest [
 	defer ctx.end()
 	names, err := fs.tree.ListXattr(ctx, ino(h))
 	if err != nil {
-		return 0, fs.status(err)
+		return 0, fs.stale(err)
 	}
 	var list strings.Builder
 	for _, name := range names {
@@ -94,7 +94,7 @@ func (fs *filesystem) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name
 	ctx := fs.request(cancel, &in.InHeader)
 	defer ctx.end()
 	if err := fs.tree.SetXattr(ctx, ino(&in.InHeader), name, data, int(in.Flags)); err != nil {
-		return fs.status(err)
+		return fs.stale(err)
 	}
 	if in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID != 0 {
 		return fs.clearSetGid(ctx, ino(&in.InHeader))
@@ -109,5 +109,5 @@ func (fs *filesystem) RemoveXAttr(cancel <-chan struct{}, h *fuse.InHeader, name
 	}
 	ctx := fs.request(cancel, h)
 	defer ctx.end()
-	return fs.status(fs.tree.RemoveXattr(ctx, ino(h), name))
+	return fs.stale(fs.tree.RemoveXattr(ctx, ino(h), name))
 }

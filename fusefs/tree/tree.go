@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,6 +29,7 @@ type Tree struct {
 	forgets   bool         // Forget will be called; never changes
 	unnamed   inoSet       // what waits for it, if so
 
+	stamps     atomic.Pointer[func() time.Time] // nil: the tree's clock
 	leaveTimes atomic.Bool
 
 	// epochMu is held for reading by every change, and for writing by the
@@ -68,8 +70,12 @@ func New(ctx context.Context, cfg Config) (*Tree, error) {
 }
 
 // LeaveTimes makes the tree leave mtime and ctime of a file as they are when its contents change: whoever uses
-// the tree holds changes back and knows when they were made. He sets the times with Setattr.
-func (t *Tree) LeaveTimes() { t.leaveTimes.Store(true) }
+// the tree holds changes back and knows when they were made. He sets the times with Setattr; all others are taken
+// from his clock too, for with another one times would go back.
+func (t *Tree) LeaveTimes(clock func() time.Time) {
+	t.stamps.Store(&clock)
+	t.leaveTimes.Store(true)
+}
 
 // makeRoot makes the root directory of a new volume.
 func (t *Tree) makeRoot() error {
@@ -131,7 +137,12 @@ func (t *Tree) begin(ctx context.Context) error {
 func (t *Tree) end() { t.epochMu.RUnlock() }
 
 // now is the time stamp of an operation.
-func (t *Tree) now() Time { return MakeTime(t.cfg.Clock()) }
+func (t *Tree) now() Time {
+	if clock := t.stamps.Load(); clock != nil {
+		return MakeTime((*clock)())
+	}
+	return MakeTime(t.cfg.Clock())
+}
 
 // checkName checks a name that is to be made, removed or moved.
 func checkName(name string) error {

@@ -305,6 +305,9 @@ func testHoles(w *world) {
 		w.wantRanges(f, [2]int64{0, 3 * block}, [2]int64{1<<32 - block, 1<<32 + 2*block}, [2]int64{far, far + block})
 	})
 	w.run("blocks", func(w *world) {
+		if w.place.writeback {
+			return // the kernel tells what it was told before
+		}
 		f := w.newFile("f", nil)
 		defer f.close()
 		blocks := func() int64 {

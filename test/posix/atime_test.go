@@ -10,23 +10,23 @@ func testAtime(w *world) {
 	w.run("files", func(w *world) {
 		w.ok(w.root.write("f", "contents"))
 		read := func() error { _, err := w.root.read("f"); return err }
-		unread := func(why string) {
+		unread := func() {
 			w.Helper()
 			w.touches(read, "f:a")
 			w.touches(read, "f:")
 			w.touches(read, "f:")
 		}
-		unread("new")
+		unread()
 		w.ok(w.root.write("f", "other"))
-		unread("written")
+		unread()
 		w.ok(w.root.chmod("f", 0o600))
-		unread("changed")
+		unread()
 		w.ok(w.root.truncate("f", 3))
-		unread("cut")
+		unread()
 		w.ok(w.root.utimens("f", long, long, 0))
-		unread("old")
+		unread()
 		w.ok(w.root.link("f", "g"))
-		unread("linked")
+		unread()
 		// Neither old nor changed since: nothing moves.
 		w.ok(w.root.utimens("f", recent, long, 0))
 		w.touches(read, "f:a") // the ctime has moved
@@ -36,6 +36,9 @@ func testAtime(w *world) {
 		w.ok(err)
 		defer f.close()
 		w.touches(func() error { _, err := f.pwrite([]byte("x"), 0); return err }, "f:mc")
+		if w.place.writeback {
+			return // the kernel has not told yet that there is something new
+		}
 		w.touches(read, "f:a")
 	})
 	w.run("without", func(w *world) {

@@ -187,6 +187,9 @@ func testData(w *world) {
 		w.holds(f, model)
 	})
 	w.run("limit of the file size", func(w *world) {
+		if w.place.writeback {
+			return // it shows when the page is written
+		}
 		f := w.newFile("f", nil)
 		defer f.close()
 		_, err := f.pwrite([]byte("x"), 1<<63-2)

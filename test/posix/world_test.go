@@ -29,6 +29,9 @@ type place struct {
 	remount func(t *testing.T)
 	// rebuild does so with nothing left but what is stored; crash ends it at once. Both may be nil.
 	rebuild, crash func(t *testing.T)
+	// writeback says that the kernel keeps what is written for a while, sizes and times too, and that the
+	// file system learns of it then.
+	writeback bool
 }
 
 // families are the parts of the suite, in the order in which they run.
@@ -81,6 +84,7 @@ func TestDirectory(t *testing.T) {
 	t.Run("ext4", func(t *testing.T) { suite(t, onExt4(t)) })
 	t.Run("tmpfs", func(t *testing.T) { suite(t, onTmpfs(t)) })
 	t.Run("coffer", func(t *testing.T) { suite(t, onCoffer(t)) })
+	t.Run("coffer writeback", func(t *testing.T) { suite(t, onCoffer(t, "--writeback")) })
 }
 
 func suite(t *testing.T, p *place) {
@@ -105,20 +109,20 @@ func onTmpfs(t *testing.T) *place {
 	return &place{name: "tmpfs", dir: dir}
 }
 
-func onCoffer(t *testing.T) *place {
+func onCoffer(t *testing.T, flags ...string) *place {
 	dir := rig.PublicDir(t)
 	user := rig.NewUser(t, filepath.Join(dir, "home"))
 	store, mnt := filepath.Join(dir, "store"), filepath.Join(dir, "mnt")
 	user.Run(t, "init", store)
-	m := user.Mount(t, store, mnt)
+	m := user.Mount(t, store, mnt, flags...)
 	again := func(end func()) func(*testing.T) {
 		return func(*testing.T) { // the mount is to last as long as the test of the place
 			end()
-			m = user.Mount(t, store, mnt)
+			m = user.Mount(t, store, mnt, flags...)
 		}
 	}
 	return &place{
-		name: "coffer", dir: mnt,
+		name: "coffer", dir: mnt, writeback: len(flags) > 0,
 		remount: again(func() { m.Unmount(t) }),
 		rebuild: again(func() {
 			m.Unmount(t)
