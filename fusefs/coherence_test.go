@@ -141,6 +141,53 @@ func TestPageBroughtBack(t *testing.T) {
 	}
 }
 
+// replacing replaces a file by another of the same name when the kernel has found it already and opens it.
+type replacing struct {
+	fuse.RawFileSystem
+	replace chan func()
+}
+
+func (r *replacing) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	select {
+	case replace := <-r.replace:
+		replace()
+	default:
+	}
+	return r.RawFileSystem.Open(cancel, in, out)
+}
+
+// TestReplacedWhileOpened: there is a file of that name at all times, so it can be opened at all times.
+func TestReplacedWhileOpened(t *testing.T) {
+	tr := newTree(t)
+	dir := t.TempDir()
+	r := &replacing{replace: make(chan func(), 1)}
+	s, err := Mount(t.Context(), dir, tr, Options{wrap: func(fs fuse.RawFileSystem) fuse.RawFileSystem {
+		r.RawFileSystem = fs
+		return r
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { away(t, s) })
+	name := filepath.Join(dir, "name")
+	for _, content := range []string{"old", "new"} {
+		if err := os.WriteFile(filepath.Join(dir, content), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(filepath.Join(dir, "old"), name); err != nil {
+		t.Fatal(err)
+	}
+	r.replace <- func() {
+		if err := tr.Rename(t.Context(), tree.RootIno, "new", tree.RootIno, "name", 0); err != nil {
+			t.Error(err)
+		}
+	}
+	if got, err := os.ReadFile(name); err != nil || string(got) != "old" && string(got) != "new" {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
 // TestUpdateBesideDirectWriter writes through a cached O_RDWR handle and a direct one in turn.
 func TestUpdateBesideDirectWriter(t *testing.T) {
 	dir, _ := mounted(t)
