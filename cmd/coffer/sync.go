@@ -39,8 +39,15 @@ func flushKernel(mountPoint string) error {
 		return fmt.Errorf("sync %s: %w", mountPoint, err)
 	}
 	defer dir.Close()
-	if err := unix.Syncfs(int(dir.Fd())); err != nil {
-		return fmt.Errorf("sync %s: %w", mountPoint, err)
+	for {
+		// That a process was killed while the kernel sent the times of what it had mapped is kept for whoever
+		// syncs next (mounts with --writeback), and no reason not to sync.
+		switch err := unix.Syncfs(int(dir.Fd())); err {
+		case nil:
+			return nil
+		case unix.EINTR:
+		default:
+			return fmt.Errorf("sync %s: %w", mountPoint, err)
+		}
 	}
-	return nil
 }
