@@ -31,6 +31,7 @@ const (
 	levelFastest = int8(zstd.SpeedFastest)
 	levelDefault = int8(zstd.SpeedDefault)
 	levelBetter  = int8(zstd.SpeedBetterCompression)
+	levelBest    = int8(zstd.SpeedBestCompression) // for batches: few bytes, kept for ever, twice
 )
 
 // compress compresses groups into the output buffer, at the places where their
@@ -131,7 +132,7 @@ func (c *compress) group(g *group, p *pipeline.Port) ([]byte, error) {
 func (c *compress) choose(g *group, p *pipeline.Port) (chunkfmt.Codec, int8) {
 	way := c.w.cfg.Compression
 	if g.kind == chunkfmt.KindBatch {
-		return chunkfmt.CodecColumns, levelBetter
+		return chunkfmt.CodecColumns, levelBest
 	}
 	if g.kind != chunkfmt.KindData {
 		return chunkfmt.CodecZstd, levelFastest
@@ -179,16 +180,24 @@ func pace(in, out, total int) Compression {
 }
 
 func (c *compress) encoder(level int8) (*zstd.Encoder, error) {
+	if level == levelBest {
+		return c.w.batchEncoder()
+	}
 	if c.encoders[level] == nil {
-		e, err := zstd.NewWriter(nil,
-			zstd.WithEncoderConcurrency(1),
-			zstd.WithWindowSize(BufferSize),
-			zstd.WithEncoderCRC(false), // sealed
-			zstd.WithEncoderLevel(zstd.EncoderLevel(level)))
+		e, err := newEncoder(level)
 		if err != nil {
 			return nil, err
 		}
 		c.encoders[level] = e
 	}
 	return c.encoders[level], nil
+}
+
+// newEncoder makes an encoder whose EncodeAll lets others wait while one works.
+func newEncoder(level int8) (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil,
+		zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(BufferSize),
+		zstd.WithEncoderCRC(false), // sealed
+		zstd.WithEncoderLevel(zstd.EncoderLevel(level)))
 }

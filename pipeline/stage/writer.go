@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/klauspost/compress/zstd"
+
 	"coffer/chunkfmt"
 	"coffer/media"
 	"coffer/pipeline"
@@ -27,6 +29,8 @@ type Writer struct {
 	collector *Collector
 	store     *store
 	stats     stats
+	// batchEncoder is one for all instances: its tables take 34 MiB.
+	batchEncoder func() (*zstd.Encoder, error)
 
 	mu    sync.Mutex   // guards what follows; nothing is locked after it
 	acked chunkfmt.Seq // the last acknowledged, also between batches
@@ -59,6 +63,7 @@ func NewWriter(cfg Config) (*Writer, error) {
 		started: make(chan struct{}), drained: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 	w.store = newStore(w)
+	w.batchEncoder = sync.OnceValues(func() (*zstd.Encoder, error) { return newEncoder(levelBest) })
 	return w, nil
 }
 
