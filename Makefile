@@ -74,7 +74,7 @@ soak:
 >>>>>>> 3bb9a65 (test/crowd: a million operations in a soak)
 	COFFER_PG_KILLS=10 COFFER_PG_SCALE=10 COFFER_SQLITE_ROWS=100000 COFFER_GIT_COMMITS=10000 COFFER_BUILD_ALL=1 \
 	COFFER_STRESS_SECONDS=300 COFFER_FIO_MIB=256 \
-	$(AS_ROOT) $(GO) test -p 1 -count 1 -timeout 3h -v ./test/...
+	$(AS_ROOT) $(GO) test -p 1 -count 1 -timeout 6h -v ./test/...
 
 bench:
 	$(call install,$(BENCH_PACKAGES))
