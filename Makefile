@@ -62,7 +62,7 @@ test:
 	$(call install,$(TEST_PACKAGES))
 	@$(MAKE) --no-print-directory lint
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '^coffer/test/')
-	$(AS_ROOT) $(GO) test -race -p 1 -count 1 -timeout 15m ./test/...
+	$(AS_ROOT) $(GO) test -p 1 -count 1 -timeout 15m ./test/...
 
 soak:
 	$(call install,$(TEST_PACKAGES))

@@ -14,7 +14,9 @@ import (
 // before it sends the write: a reader who comes in between brings the old page back, and nothing would ever
 // drop it again. Only a reader with a handle can do that, so:
 //
-//   - a handle is direct only when no other one of the inode was open at its opening;
+//   - a handle is direct only when no other one of the inode was open at its opening, and only one that begins
+//     with an empty file: who maps a file and stores into it while another writes past the page cache may write a
+//     whole page back over what was written, and of a file that is just being made nobody does;
 //   - a direct write that finds a cached handle open is followed by a notification, sent by run since one
 //     from a handler deadlocks;
 //   - an inode that had both kinds open is stale until an open, or a notification after the last close,
@@ -64,7 +66,8 @@ func (c *cache) open(ino uint64, flags uint32) (fopen uint32) {
 		c.inodes[ino] = n
 	}
 	n.handles++
-	if flags&unix.O_ACCMODE == unix.O_WRONLY && n.handles == 1 && !c.writeback {
+	empty := flags&(unix.O_CREAT|unix.O_TRUNC) != 0 // the kernel leaves O_CREAT in where it was one
+	if flags&unix.O_ACCMODE == unix.O_WRONLY && empty && n.handles == 1 && !c.writeback {
 		n.direct++
 		return fuse.FOPEN_DIRECT_IO
 	}

@@ -15,7 +15,7 @@ const (
 
 // step is one event of an inode: an open with the flags that it must get, a direct write, a close.
 type step struct {
-	do   string // "read", "write", "update", "wrote", "close", "close direct", "notified"
+	do   string // "read", "write", "append", "update", "wrote", "close", "close direct", "notified"
 	want uint32
 }
 
@@ -27,6 +27,8 @@ func TestCacheFlags(t *testing.T) {
 	}{
 		{"reader alone", []step{{"read", keeps}, {"close", 0}, {"read", keeps}}, false},
 		{"writer alone", []step{{"write", direct}, {"wrote", 0}, {"close direct", 0}, {"read", keeps}}, false},
+		{"appender alone", []step{{"append", keeps}}, false},
+		{"appender beside a writer", []step{{"write", direct}, {"append", drops}}, false},
 		{"updater", []step{{"update", keeps}}, false},
 		{"writer beside a reader", []step{{"read", keeps}, {"write", keeps}}, false},
 		{"reader beside a writer", []step{{"write", direct}, {"read", drops}}, false},
@@ -48,6 +50,8 @@ func TestCacheFlags(t *testing.T) {
 				case "read":
 					got = k.open(ino, unix.O_RDONLY)
 				case "write":
+					got = k.open(ino, unix.O_WRONLY|unix.O_APPEND|unix.O_TRUNC)
+				case "append":
 					got = k.open(ino, unix.O_WRONLY|unix.O_APPEND)
 				case "update":
 					got = k.open(ino, unix.O_RDWR)
@@ -117,7 +121,7 @@ func TestCacheNotifies(t *testing.T) {
 		defer close(stopped)
 		k.run(stop)
 	}()
-	k.open(9, unix.O_WRONLY)
+	k.open(9, unix.O_WRONLY|unix.O_CREAT)
 	k.wrote(9, 0, 100) // alone, so nobody needs to know
 	k.open(9, unix.O_RDONLY)
 	k.wrote(9, 4096, 8192)
@@ -136,7 +140,7 @@ func TestCacheNotifies(t *testing.T) {
 func TestCacheForgets(t *testing.T) {
 	k := newCache(nil)
 	for ino := range uint64(1000) {
-		k.open(ino+1, unix.O_WRONLY)
+		k.open(ino+1, unix.O_WRONLY|unix.O_CREAT)
 		k.close(ino+1, unix.O_WRONLY, true)
 	}
 	if len(k.inodes) != 0 || len(k.queue) != 0 {

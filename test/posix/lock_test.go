@@ -76,7 +76,7 @@ func testLocks(w *world) {
 		w.want(fcntl(a, unix.F_SETLK, unix.F_WRLCK, 0, 10), 0)
 		// Of another process, which says what it gets.
 		other := func(start, n string) string {
-			cmd := exec.Command(os.Args[0], "-test.run=^TestLockHelper$", "-test.v")
+			cmd := exec.Command(os.Args[0], "-test.run=^TestLocker$", "-test.v")
 			cmd.Env = append(os.Environ(), lockEnv+"="+w.path("f")+" "+start+" "+n)
 			out, err := cmd.CombinedOutput()
 			if err != nil {

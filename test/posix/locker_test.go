@@ -11,8 +11,8 @@ import (
 // lockEnv tells another process of this program which lock to try: path, start and length.
 const lockEnv = "POSIX_LOCK"
 
-// TestLockHelper is the other process of the tests of locks: it tries the one in lockEnv.
-func TestLockHelper(t *testing.T) {
+// TestLocker is the other process of the tests of locks: it tries the one in lockEnv.
+func TestLocker(t *testing.T) {
 	var path string
 	var start, n int64
 	if k, _ := fmt.Sscan(os.Getenv(lockEnv), &path, &start, &n); k != 3 {
