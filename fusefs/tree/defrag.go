@@ -295,14 +295,10 @@ func (r *rewriting) write(ctx context.Context, from, to int64) (bool, error) {
 	if ok {
 		var room [1]Piece
 		pieces := slot.Write(r.data[from-r.off:to-r.off], from, room[:0])
-		ok = len(pieces) > 0
-		if ok {
+		if ok = len(pieces) > 0; ok {
 			d := t.touch(i)
-			before := d.ext.count
-			for _, p := range pieces {
-				d.ext.put(span{off: p.Off, n: p.Len, run: p.Run, at: p.RunOff})
-			}
-			t.charge(d.e, int64(d.ext.count-before)*spanCost+runCost)
+			t.cover(d, pieces)
+			t.charge(d.e, runCost)
 			i.written++
 			r.written = i.written
 		}

@@ -13,16 +13,8 @@ import (
 
 	"coffer/media"
 	"coffer/media/mem"
-	"coffer/pipeline"
 	"coffer/pipeline/mover"
 )
-
-// starter starts pipes without a monitor.
-type starter struct{}
-
-func (starter) Initiate(ctx context.Context, spec pipeline.Spec) (*pipeline.Pipe, error) {
-	return pipeline.Start(ctx, spec)
-}
 
 // newRealRig makes a tree above the real pipe, on a medium in memory.
 func newRealRig(t testing.TB, capacity uint64) *rig {
@@ -48,7 +40,7 @@ func newRealRig(t testing.TB, capacity uint64) *rig {
 				t.Fatal(err)
 			}
 		}
-		if source, err = mover.OpenSource(ctx, starter{}, o); err != nil {
+		if source, err = mover.OpenSource(ctx, unmonitored{}, o); err != nil {
 			t.Fatal(err)
 		}
 		r.cfg.Index, r.cfg.Collector = source.Index(), FromStage(source.Collector())

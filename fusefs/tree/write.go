@@ -117,15 +117,15 @@ func (w *write) take(slot Slot, p []byte, off int64) error {
 		return fmt.Errorf("%w: write inode %d: the session has ended", unix.EIO, i.ino)
 	}
 	d := t.touch(i)
-	before, runs := d.ext.count, 0
+	t.cover(d, pieces)
+	runs := 0
 	for _, piece := range pieces {
-		d.ext.put(span{off: piece.Off, n: piece.Len, run: piece.Run, at: piece.RunOff})
 		if i.live != piece.Run {
 			i.live = piece.Run
 			runs++
 		}
 	}
-	t.charge(d.e, int64(d.ext.count-before)*spanCost+int64(runs)*runCost+int64(len(p)>>10))
+	t.charge(d.e, int64(runs)*runCost+int64(len(p)>>10))
 	i.written++
 	if runs > 0 {
 		t.wroteApart(i, off, len(p))
@@ -137,6 +137,15 @@ func (w *write) take(slot Slot, p []byte, off int64) error {
 		i.killIDs()
 	}
 	return nil
+}
+
+// cover makes pieces what stands in their ranges of the file.
+func (t *Tree) cover(d *delta, pieces []Piece) {
+	before := d.ext.count
+	for _, p := range pieces {
+		d.ext.put(span{off: p.Off, n: p.Len, run: p.Run, at: p.RunOff})
+	}
+	t.charge(d.e, int64(d.ext.count-before)*spanCost)
 }
 
 // allocated counts the bytes of [from, to) that are not holes, in the dense file

@@ -132,12 +132,8 @@ func (o *opening) open(tag *chunkfmt.Tag, options, sealed []byte) error {
 		return fmt.Errorf("%d bytes, want %d: %w", private.RawLen, len(o.data), ErrDamaged)
 	}
 	if !stored {
-		data, err := chunkfmt.Decompress(o.data[:0:len(o.data)], private.Codec, len(o.data), body)
-		if err != nil {
+		if _, err := chunkfmt.Decompress(o.data[:0:len(o.data)], private.Codec, len(o.data), body); err != nil {
 			return fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-		if len(data) > 0 && &data[0] != &o.data[0] {
-			copy(o.data, data)
 		}
 	}
 	return o.check()

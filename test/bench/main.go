@@ -127,8 +127,16 @@ func (r *row) median(of func(measurement) float64) float64 {
 	for _, m := range r.all {
 		all = append(all, of(m))
 	}
-	slices.Sort(all)
-	return all[len(all)/2]
+	return median(all)
+}
+
+// median is the middle one of values, which it sorts; 0 if there are none.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
 }
 
 func write(m measurement) float64  { return m.write.Seconds() }

@@ -130,7 +130,7 @@ func benchMetadata(o options) error {
 		for _, name := range names {
 			fmt.Printf("%-12s", name)
 			for _, phase := range phases {
-				mine, base := median(runs[name], phase.name), median(runs["loopback"], phase.name)
+				mine, base := medianRate(runs[name], phase.name), medianRate(runs["loopback"], phase.name)
 				if base == 0 {
 					fmt.Printf(" %11.0f %10s", mine, "-")
 				} else {
@@ -143,16 +143,12 @@ func benchMetadata(o options) error {
 	return nil
 }
 
-func median(all []rates, phase string) float64 {
-	if len(all) == 0 {
-		return 0
-	}
+func medianRate(all []rates, phase string) float64 {
 	var values []float64
 	for _, r := range all {
 		values = append(values, r[phase])
 	}
-	slices.Sort(values)
-	return values[len(values)/2]
+	return median(values)
 }
 
 // benchScattered compares cold sequential reading of a file written in order with that of one overwritten at
@@ -203,10 +199,7 @@ func benchScattered(o options) error {
 			seconds[k] = append(seconds[k], time.Since(start).Seconds())
 		}
 	}
-	for k := range seconds {
-		slices.Sort(seconds[k])
-	}
-	a, b := seconds[0][o.runs/2], seconds[1][o.runs/2]
+	a, b := median(seconds[0]), median(seconds[1])
 	fmt.Printf("read cold: %.2f s the one in order, %.2f s the scattered one, %.2f of its rate\n", a, b, a/b)
 	return p.end()
 }
