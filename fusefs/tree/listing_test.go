@@ -74,19 +74,7 @@ func TestListingIsTheDirectory(t *testing.T) {
 	r := newRig(t, nil)
 	over := make(chan struct{})
 	var beside sync.WaitGroup
-	beside.Go(func() {
-		for {
-			select {
-			case <-over:
-				return
-			default:
-				if err := r.Sync(ctx); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		}
-	})
+	beside.Go(func() { r.syncUntil(ctx, over) })
 	seed := uint64(time.Now().UnixNano())
 	t.Log("seed", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

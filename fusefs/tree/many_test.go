@@ -79,19 +79,7 @@ func TestTenThousandOpenFiles(t *testing.T) {
 			}
 		}
 	})
-	beside.Go(func() {
-		for {
-			select {
-			case <-over:
-				return
-			default:
-			}
-			if err := v.Sync(ctx); err != nil {
-				t.Error(err)
-				return
-			}
-		}
-	})
+	beside.Go(func() { v.syncUntil(ctx, over) })
 	busy.Wait()
 	close(over)
 	beside.Wait()

@@ -29,19 +29,7 @@ func TestEachCutIsAPrefix(t *testing.T) {
 		states := []string{m.dump(true)}
 		over := make(chan struct{})
 		var cuts sync.WaitGroup
-		cuts.Go(func() {
-			for {
-				select {
-				case <-over:
-					return
-				default:
-					if err := r.Sync(ctx); err != nil {
-						t.Error(err)
-						return
-					}
-				}
-			}
-		})
+		cuts.Go(func() { r.syncUntil(ctx, over) })
 		var failed error
 		for k, o := range ops {
 			begun.Add(1)

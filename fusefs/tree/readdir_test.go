@@ -46,19 +46,7 @@ func TestReadDirIsStable(t *testing.T) {
 			}
 		}
 	})
-	churn.Go(func() {
-		for {
-			select {
-			case <-over:
-				return
-			default:
-				if err := r.Sync(ctx); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		}
-	})
+	churn.Go(func() { r.syncUntil(ctx, over) })
 	for round := range 30 {
 		seen := make(map[string]int)
 		var after uint64

@@ -163,3 +163,18 @@ func TestNumbersAreNeverReused(t *testing.T) {
 		r.reopen()
 	}
 }
+
+// syncUntil takes one cut after the other until over is closed.
+func (r *rig) syncUntil(ctx context.Context, over <-chan struct{}) {
+	for {
+		select {
+		case <-over:
+			return
+		default:
+		}
+		if err := r.Sync(ctx); err != nil {
+			r.t.Error(err)
+			return
+		}
+	}
+}
