@@ -6,8 +6,9 @@
 // opener, for there is one mount). Node ids are inode numbers, so FORGET needs no
 // bookkeeping but of inodes that were removed: the tree keeps what they were.
 //
-// The bytes of a request belong to go-fuse and are reused when the handler returns. Quick requests never
-// block; what may block is WRITE (for buffers), READ (for the medium), FSYNC (for an acknowledgement) and
+// The bytes of a request belong to fusefs/device and are reused when the handler returns. One reader answers
+// quick requests one after the other; a handler that asks its context for Done is going to wait, and another reader
+// goes on. What may wait is WRITE (for buffers), READ (for the medium), FSYNC (for an acknowledgement) and
 // the last CLOSE. A write that has begun is not called off by a signal: applications take a short write
 // for a full disk, and the Go runtime signals its own threads all the time.
 //

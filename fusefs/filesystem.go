@@ -29,6 +29,7 @@ type filesystem struct {
 	handles handles[openFile]
 	streams handles[*stream]
 	cache   *cache
+	waits   func(number uint64)    // told of a request that is going to wait
 	said    atomic.Pointer[string] // the I/O error that was logged last
 }
 
@@ -37,7 +38,7 @@ func (fs *filesystem) String() string { return fsType }
 
 // request makes the context of one request; defer its end.
 func (fs *filesystem) request(cancel <-chan struct{}, h *fuse.InHeader) *killable {
-	return &killable{Context: fs.ctx, cancel: cancel, pid: h.Pid}
+	return &killable{Context: fs.ctx, cancel: cancel, pid: h.Pid, number: h.Unique, waits: fs.waits}
 }
 
 // status turns an error of the tree into what the kernel is told. A request that is called off because the

@@ -23,6 +23,8 @@ type killable struct {
 	context.Context                 // of the mount
 	cancel          <-chan struct{} // closed by go-fuse at the first signal
 	pid             uint32
+	number          uint64              // of the request
+	waits           func(number uint64) // told when somebody is about to wait; may be nil
 
 	once    sync.Once
 	started atomic.Bool     // whether what follows is set
@@ -53,6 +55,9 @@ func (k *killable) start() {
 	k.ended = make(chan struct{})
 	k.started.Store(true)
 	go k.watch()
+	if k.waits != nil {
+		k.waits(k.number)
+	}
 }
 
 func (k *killable) watch() {

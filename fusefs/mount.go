@@ -10,6 +10,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"coffer/fusefs/device"
 	"coffer/fusefs/tree"
 )
 
@@ -55,10 +56,11 @@ const capabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | // set-id bits are the tree's
 
 // Server is a mount and what serves it.
 type Server struct {
-	dir  string
-	tree *tree.Tree
-	fuse *fuse.Server
-	done chan struct{}
+	dir      string
+	tree     *tree.Tree
+	conn     *device.Conn
+	protocol *fuse.ProtocolServer
+	done     chan struct{}
 }
 
 // Mount mounts the tree on the directory dir, which must exist, be empty and not be mounted on; else the error
@@ -76,18 +78,19 @@ func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, e
 	if err := checkMountPoint(dir); err != nil {
 		return nil, err
 	}
-	if o.Log == nil {
-		o.Log = slog.Default()
-	}
+	o.setDefaults()
 
 	t.ExpectForgets()
 	s := &Server{dir: dir, tree: t, done: make(chan struct{})}
+	// Requests that wait end with the mount, too.
+	ctx, gone := context.WithCancel(ctx)
 	fs := &filesystem{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		tree:          t,
 		ctx:           ctx,
 		log:           o.Log,
 		cache:         newCache(s.dropPages),
+		waits:         func(number uint64) { s.conn.Pass(number) },
 	}
 	if o.Writeback {
 		fs.cache.writeback = true
@@ -97,19 +100,25 @@ func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, e
 	if o.wrap != nil {
 		face = o.wrap(fs)
 	}
-	s.fuse, err = fuse.NewServer(face, dir, mountOptions(&o))
+	s.protocol = fuse.NewProtocolServer(face, protocolOptions(&o))
+	s.conn, err = device.Mount(ctx, dir, device.Options{
+		Source:     o.Source,
+		Type:       fsType,
+		MaxWrite:   maxWrite,
+		AllowOther: o.AllowOther,
+		MaxLarge:   max(o.MaxInflight/maxWrite, 2),
+		Log:        o.Log,
+	})
 	if err != nil {
-		return nil, fmt.Errorf("mount on %s: %w", dir, err)
+		gone()
+		return nil, err
 	}
-	go s.serve(fs.cache)
-	if err := s.fuse.WaitMount(); err != nil {
+	if err := s.conn.First(s.answer); err != nil {
+		gone()
 		return nil, fmt.Errorf("mount on %s: %w", dir, firstOf(err, s.Detach()))
 	}
-	kib := o.ReadaheadKiB
-	if kib == 0 {
-		kib = defaultReadahead
-	}
-	if err := setReadahead(dir, kib); err != nil && os.Geteuid() == 0 {
+	go s.serve(fs, gone)
+	if err := setReadahead(dir, o.ReadaheadKiB); err != nil && os.Geteuid() == 0 {
 		o.Log.Warn("reads will be slower than they could be: no readahead", "mount", dir, "err", err)
 	}
 	return s, nil
@@ -122,36 +131,35 @@ func kernelClock() time.Time {
 	return time.Unix(now.Unix())
 }
 
-func mountOptions(o *Options) *fuse.MountOptions {
-	root := os.Geteuid() == 0
+func (o *Options) setDefaults() {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Source == "" {
+		o.Source = fsType
+	}
+	if o.MaxInflight == 0 {
+		o.MaxInflight = defaultMaxInflight
+	}
+	if o.ReadaheadKiB == 0 {
+		o.ReadaheadKiB = defaultReadahead
+	}
+	o.AllowOther = o.AllowOther || os.Geteuid() == 0
+}
+
+func protocolOptions(o *Options) *fuse.MountOptions {
 	m := &fuse.MountOptions{
-		Name:                     fsType,
-		FsName:                   o.Source,
-		AllowOther:               o.AllowOther || root,
-		DirectMountStrict:        root,
-		Options:                  []string{"default_permissions"},
 		MaxWrite:                 maxWrite,
 		MaxBackground:            maxBackground,
-		MaxInflightRequestBytes:  o.MaxInflight,
 		ExplicitDataCacheControl: true,
-		DisableSplice:            true, // 1 MiB never fits the pipe
 		EnableAcl:                true,
 		EnableSymlinkCaching:     true,
 		ExtraCapabilities:        capabilities,
 		Logger:                   slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 		Debug:                    o.Debug,
 	}
-	if m.FsName == "" {
-		m.FsName = fsType
-	}
-	if m.MaxInflightRequestBytes == 0 {
-		m.MaxInflightRequestBytes = defaultMaxInflight
-	}
 	if o.Writeback {
 		m.ExtraCapabilities |= fuse.CAP_WRITEBACK_CACHE
-	}
-	if root {
-		m.Options = append(m.Options, "dev", "suid")
 	}
 	return m
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"coffer/fusefs/device"
 )
 
 // Why a directory can't be mounted on. Each is wrapped with the path and, where there is one, the remedy.
@@ -76,7 +78,7 @@ func checkDevice() error {
 		return fmt.Errorf("%w: /dev/fuse: %w", ErrNoFuse, err)
 	}
 	if os.Geteuid() != 0 {
-		if _, err := fusermount(); err != nil {
+		if _, err := device.Fusermount(); err != nil {
 			return fmt.Errorf("%w: %w", ErrNoFuse, err)
 		}
 	}

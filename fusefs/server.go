@@ -2,20 +2,24 @@ package fusefs
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"coffer/fusefs/tree"
 )
 
 // serve answers requests until the mount is gone, and with it the last user.
-func (s *Server) serve(c *cache) {
+func (s *Server) serve(fs *filesystem, gone context.CancelFunc) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		c.run(stop)
+		fs.cache.run(stop)
 	}()
-	s.fuse.Serve()
+	if err := s.conn.Serve(s.answer, gone); err != nil {
+		fs.log.Error("the mount has failed", "mount", s.dir, "err", err)
+	}
 	close(stop)
 	<-stopped
 	// A kernel that goes doesn't forget before.
@@ -23,6 +27,12 @@ func (s *Server) serve(c *cache) {
 		s.tree.Forget(ino)
 	}
 	close(s.done)
+}
+
+// answer answers one request of the kernel.
+func (s *Server) answer(in, out [][]byte) (int, unix.Errno) {
+	n, status := s.protocol.HandleRequest(in, out)
+	return n, unix.Errno(status)
 }
 
 // Dir is where the tree is mounted: absolute, without symbolic links.
@@ -46,17 +56,35 @@ func (s *Server) waitFor(ctx context.Context) error {
 // EntryChanged has the kernel forget what it knows of a name in a directory. Whoever changes the tree past the
 // mount calls it, after the change and never from a handler or under a lock of the tree's.
 func (s *Server) EntryChanged(parent tree.Ino, name string) {
+	head := order.AppendUint64(nil, uint64(parent))
+	head = order.AppendUint32(head, uint32(len(name)))
+	head = order.AppendUint32(head, 0) // flags
 	// That the kernel doesn't know the directory, or is gone, is as good.
-	s.fuse.EntryNotify(uint64(parent), name)
+	s.conn.Notify(noticeEntry, head, append([]byte(name), 0))
 	// What the kernel doesn't know it will never forget.
 	for _, ino := range s.tree.Unnamed() {
-		if s.fuse.InodeNotify(uint64(ino), -1, 0) == fuse.ENOENT {
+		if errors.Is(s.inodeNotice(uint64(ino), -1, 0), unix.ENOENT) {
 			s.tree.Forget(ino)
 		}
 	}
 }
 
 // InodeChanged has the kernel forget attributes, ACLs and content of an inode; see EntryChanged.
-func (s *Server) InodeChanged(ino tree.Ino) { s.fuse.InodeNotify(uint64(ino), 0, 0) }
+func (s *Server) InodeChanged(ino tree.Ino) { s.inodeNotice(uint64(ino), 0, 0) }
 
-func (s *Server) dropPages(ino uint64, off, length int64) { s.fuse.InodeNotify(ino, off, length) }
+// dropPages has the kernel forget content that it has in memory.
+func (s *Server) dropPages(ino uint64, off, length int64) { s.inodeNotice(ino, off, length) }
+
+// Codes of notices (linux/fuse.h), which are in the machine's byte order.
+const (
+	noticeInode = 2 // number u64 | offset i64, negative for attributes only | length i64, 0 to the end
+	noticeEntry = 3 // directory u64 | length of the name u32 | flags u32 | name, zero byte
+)
+
+var order = binary.NativeEndian
+
+func (s *Server) inodeNotice(ino uint64, off, length int64) error {
+	notice := order.AppendUint64(nil, ino)
+	notice = order.AppendUint64(notice, uint64(off))
+	return s.conn.Notify(noticeInode, order.AppendUint64(notice, uint64(length)))
+}

@@ -3,13 +3,14 @@ package fusefs
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"coffer/fusefs/device"
 )
 
 // unmount takes the mount on dir away; lazily, it goes as soon as nobody uses it. EBUSY means that somebody does.
@@ -21,7 +22,7 @@ func unmount(dir string, lazy bool) error {
 		}
 		return unix.Unmount(dir, flags)
 	}
-	bin, err := fusermount()
+	bin, err := device.Fusermount()
 	if err != nil {
 		return err
 	}
@@ -42,16 +43,6 @@ func unmount(dir string, lazy bool) error {
 		return fmt.Errorf("%s: %w", text, err)
 	}
 	return nil
-}
-
-// fusermount is the set-uid helper that mounts for those who are not root.
-func fusermount() (string, error) {
-	for _, name := range []string{"fusermount3", "fusermount", "/usr/bin/fusermount3", "/bin/fusermount3"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path, nil
-		}
-	}
-	return "", errors.New("fusermount3 is not installed")
 }
 
 // Unmount takes the mount away and waits until the last request was answered. When somebody uses the

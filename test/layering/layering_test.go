@@ -38,7 +38,8 @@ var rules = []rule{
 	// The tree knows no FUSE, the face knows no pipe.
 	{`fusefs/tree`, `index|pipeline|pipeline/stage|chunkfmt`},
 	{`fusefs/walk`, `fusefs/tree|chunkfmt`},
-	{`fusefs`, `fusefs/tree|index|chunkfmt`},
+	{`fusefs/device`, ``},
+	{`fusefs`, `fusefs/device|fusefs/tree|index|chunkfmt`},
 	{`pipeline/mover`, `chunkfmt|index(/.*)?|media(/.*)?|pipeline(/.*)?`},
 	{`cmd/.*`, `.*`},
 	{`test/.*`, `.*`},
