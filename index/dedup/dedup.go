@@ -47,8 +47,8 @@ type Stats struct {
 	Hits       uint64 // confirmed
 }
 
-// Table is a set of known blocks. Add, Drop, Lookup and Load are for one goroutine
-// at a time; Stats is for any.
+// Table is a set of known blocks. Add, Drop, Lookup, Load and Watch are for one
+// goroutine at a time; Stats is for any.
 type Table struct {
 	src    Source
 	dir    []*segment // by the high bits of the tag; a segment may stand in several places
@@ -59,6 +59,7 @@ type Table struct {
 	dropped map[chunkfmt.Seq]struct{}
 
 	limit              uint64
+	resized            func(bytes uint64)
 	entries, bytes     atomic.Uint64
 	sample             atomic.Uint32
 	lookups, confirmed atomic.Uint64
@@ -76,11 +77,23 @@ const (
 // (6 KiB) if that is more. Hits are confirmed by src.
 func New(limit int64, src Source) *Table {
 	first := newSegment(0, minSegment)
-	t := &Table{src: src, dir: []*segment{first}, dropped: map[chunkfmt.Seq]struct{}{}, limit: uint64(max(limit, 0))}
+	t := &Table{
+		src: src, dir: []*segment{first}, dropped: map[chunkfmt.Seq]struct{}{}, limit: uint64(max(limit, 0)),
+		resized: func(uint64) {},
+	}
 	t.recent.init()
 	t.bytes.Store(first.bytes())
 	return t
 }
+
+// Watch has f told how much memory the table takes, in bytes, now and whenever that changes.
+func (t *Table) Watch(f func(bytes uint64)) {
+	t.resized = f
+	f(t.bytes.Load())
+}
+
+// take counts n more bytes of memory.
+func (t *Table) take(n uint64) { t.resized(t.bytes.Add(n)) }
 
 // tagOf is the part of a fingerprint that an entry keeps. Fingerprints are keyed
 // hashes, so any bits of them are as good as random.
@@ -146,7 +159,7 @@ func (t *Table) widen(s *segment, tag uint64) bool {
 		if t.bytes.Load()+uint64(len(t.dir))*8 > t.limit {
 			return false
 		}
-		t.bytes.Add(uint64(len(t.dir)) * 8)
+		t.take(uint64(len(t.dir)) * 8)
 		wide := make([]*segment, 2*len(t.dir))
 		for i, p := range t.dir {
 			wide[2*i], wide[2*i+1] = p, p
@@ -166,7 +179,7 @@ func (t *Table) replace(s *segment, tag uint64, old uint64, with ...*segment) bo
 	if t.bytes.Load()-old+bytes > t.limit {
 		return false
 	}
-	t.bytes.Add(bytes - old)
+	t.take(bytes - old)
 	span := uint64(1) << (t.depth - s.depth)
 	from := t.slot(tag) &^ (span - 1)
 	each := span / uint64(len(with))

@@ -285,3 +285,18 @@ func TestPlacesOutOfReach(t *testing.T) {
 		}
 	}
 }
+
+// TestWatch is told of the size of a table, also where it can't grow any more.
+func TestWatch(t *testing.T) {
+	for _, limit := range []int64{0, 20 << 10, 1 << 20} {
+		table := New(limit, &source{})
+		told := uint64(0)
+		table.Watch(func(bytes uint64) { told = bytes })
+		for n := range uint64(100) {
+			if bytes := table.Stats().Bytes; told != bytes {
+				t.Fatalf("limit %d: told of %d bytes, there are %d", limit, told, bytes)
+			}
+			table.Add(group(chunkfmt.MakeSeq(1, n+1), n*1000, 1000))
+		}
+	}
+}
