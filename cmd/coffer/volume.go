@@ -123,8 +123,8 @@ func (s *opened) moverOptions(o *volumeOptions, holder string) (mover.Options, e
 		Medium: s.medium, Store: s.id, Master: s.master, Volume: o.name, StateDir: s.state,
 		CatalogPath: filepath.Join(s.path, filepath.FromSlash(media.VolumePrefix(s.volume)), "catalog"),
 		Holder:      holder, Program: "coffer " + version,
-		Buffers: o.buffers, CacheBytes: int64(o.cache), DedupBytes: dedupBytes, AcceptRollback: o.acceptRollback,
-		Faults: faults, Log: slog.Default(),
+		Buffers: o.buffers, CacheBytes: int64(o.cache), DedupBytes: dedupBytes, DedupResized: limitHeap,
+		AcceptRollback: o.acceptRollback, Faults: faults, Log: slog.Default(),
 	}, err
 }
 
@@ -143,7 +143,7 @@ func openVolume(ctx context.Context, s *opened, o *volumeOptions, holder string)
 	if err != nil {
 		return nil, err
 	}
-	limitHeap()
+	limitHeap(0)
 	v := &volume{opened: s, name: o.name, monitor: monitor.New()}
 	if v.source, err = mover.OpenSource(ctx, v.monitor, options); err != nil {
 		return nil, err

@@ -25,8 +25,10 @@ type Options struct {
 	Buffers    int   // buffers of the segment, 1 MiB each; 64
 	CacheBytes int64 // limit of the group cache; 64 MiB
 	DedupBytes int64 // limit of the dedup table; 64 MiB
-	ChunkBytes int64 // length at which a chunk is closed; 128 MiB
-	Instances  int   // instances of each parallel stage; one a processor
+	// DedupResized is told how large the dedup table is, in bytes, whenever that changes; nil: nobody is.
+	DedupResized func(bytes uint64)
+	ChunkBytes   int64 // length at which a chunk is closed; 128 MiB
+	Instances    int   // instances of each parallel stage; one a processor
 
 	AcceptRollback bool         // go on with a store that does not extend what was acknowledged here
 	Faults         stage.Faults // deliberate defects, for negative controls of crash tests only

@@ -129,6 +129,9 @@ func (s *Source) openState(ctx context.Context) error {
 func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) error {
 	s.flight = stage.NewFlight()
 	table := dedup.New(s.o.DedupBytes, known{s.flight, s.index})
+	if s.o.DedupResized != nil {
+		table.Watch(s.o.DedupResized)
+	}
 	if err := table.Load(s.index.Groups); err != nil {
 		return fmt.Errorf("load the fingerprints: %w", err)
 	}
