@@ -13,8 +13,8 @@ const (
 	slack = 4096
 	// smallAnswer is the answer that needs no large buffer.
 	smallAnswer = 4096
-	// longWrite is the payload from which on a write takes long enough for the turn to pass, in bytes.
-	longWrite = 64 << 10
+	// long is the payload from which on a read or a write takes long enough for the turn to pass, in bytes.
+	long = 64 << 10
 )
 
 // Handle answers a request. It takes the request in pieces and returns how many bytes of out are the answer,
@@ -76,7 +76,9 @@ func (s *service) start(large []byte) {
 		if large == nil {
 			large = s.conn.large.get()
 		}
-		r := &reader{conn: s.conn, handle: s.handle}
+		r := readers.Get().(*reader)
+		defer readers.Put(r)
+		r.conn, r.handle = s.conn, s.handle
 		r.run(s, large)
 	})
 }
@@ -96,6 +98,9 @@ type reader struct {
 	small [smallAnswer]byte
 }
 
+// readers saves making one each time that the turn passes.
+var readers = sync.Pool{New: func() any { return new(reader) }}
+
 func (r *reader) run(s *service, large []byte) {
 	c := r.conn
 	for {
@@ -104,7 +109,7 @@ func (r *reader) run(s *service, large []byte) {
 			s.end(err)
 			return
 		}
-		if r.long() {
+		if r.isLong() {
 			// The next reader gets the buffer, unless the request is in it.
 			if len(r.rest) == 0 {
 				s.start(large)
@@ -126,13 +131,13 @@ func (r *reader) run(s *service, large []byte) {
 	}
 }
 
-// long says of a request that it keeps a processor busy for so long that others should not wait for it.
-func (r *reader) long() bool {
+// isLong says of a request that it keeps a processor busy for so long that others should not wait for it.
+func (r *reader) isLong() bool {
 	switch r.operation() {
 	case opRead:
-		return true
+		return r.answerSize() >= long
 	case opWrite:
-		return len(r.rest) >= longWrite
+		return len(r.rest) >= long
 	}
 	return false
 }
