@@ -114,6 +114,7 @@ func (t *Tree) retire(e *epoch) {
 			d.newer.older = nil
 		}
 		i.fresh = false
+		i.absent.Store(nil)
 		if i.dir != nil {
 			i.dir.retire(d)
 			if len(i.dir.names) == 0 {

@@ -57,12 +57,15 @@ func (t *Tree) find(p *inode, name string) (chunkfmt.Dirent, bool, error) {
 			return chunkfmt.Dirent{Ino: e.ino, Type: e.typ, Cookie: e.cookie}, true, nil
 		}
 	}
-	if p.fresh {
+	if absent := p.absent.Load(); p.fresh || absent != nil && *absent == name {
 		return chunkfmt.Dirent{}, false, nil
 	}
 	d, ok, err := t.cfg.Index.Dirent(p.ino, name)
 	if err != nil {
 		return d, false, fmt.Errorf("%w: look up %q in directory %d: %w", unix.EIO, name, p.ino, err)
+	}
+	if !ok {
+		p.absent.Store(&name)
 	}
 	return d, ok, nil
 }

@@ -23,6 +23,10 @@ type inode struct {
 	// with. Raised under mu. mended is the count that stream begins after.
 	breaks, mended atomic.Uint64
 
+	// absent is the name that the index was last found not to have in this directory: who looks for a name in
+	// vain goes on to make it. Set under mu, for reading at least; forgotten when the index changes.
+	absent atomic.Pointer[string]
+
 	// mu guards all below. The order is in the package comment. Changes also
 	// need epochMu for reading.
 	mu     sync.RWMutex
