@@ -11,8 +11,8 @@ import (
 const (
 	// slack is what a large buffer has room for beside a payload.
 	slack = 4096
-	// smallAnswer is the answer that needs no large buffer.
-	smallAnswer = 4096
+	// smallAnswer is the answer that needs no large buffer: the target of a symbolic link and a head at least.
+	smallAnswer = 2 * slack
 	// long is the payload from which on a read or a write takes long enough for the turn to pass, in bytes.
 	long = 64 << 10
 )
@@ -151,7 +151,7 @@ func (r *reader) reply() {
 
 func (r *reader) answer() error {
 	out := r.small[:]
-	if r.answerSize() > len(out)-slack/2 {
+	if r.answerSize() > len(out)-slack {
 		large := r.conn.large.get()
 		defer r.conn.large.put(large)
 		out = large
@@ -165,6 +165,11 @@ func (r *reader) answer() error {
 		return nil
 	}
 	_, err := unix.Write(r.conn.fd, out[:n])
+	if errors.Is(err, unix.EINVAL) {
+		// The kernel takes no part of an answer that is not well formed. Whoever asked must not wait for ever.
+		_, unanswered := unix.Write(r.conn.fd, appendHead(nil, -int32(unix.EIO), r.number(), 0))
+		return errors.Join(err, unanswered)
+	}
 	return err
 }
 
