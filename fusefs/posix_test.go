@@ -418,3 +418,17 @@ func TestUnlinkedOpen(t *testing.T) {
 		t.Errorf("stat: %v, %v", fi, err)
 	}
 }
+
+// TestLongestLink reads the longest target that a symbolic link can have, the largest answer that no request says
+// the size of.
+func TestLongestLink(t *testing.T) {
+	dir, _ := mounted(t)
+	want := strings.Repeat("t", tree.TargetMax)
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(want, link); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.Readlink(link); err != nil || got != want {
+		t.Errorf("a target of %d bytes is read as one of %d, %v", len(want), len(got), err)
+	}
+}
