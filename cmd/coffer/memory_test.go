@@ -18,6 +18,7 @@ import (
 	"coffer/chunkfmt"
 	"coffer/fusefs/tree"
 	"coffer/index/dedup"
+	"coffer/test/rig"
 )
 
 // TestHeapHasRoom holds all that a process may hold for good: the inodes of many files, the encoder of batches, and
@@ -35,13 +36,13 @@ func TestHeapHasRoom(t *testing.T) {
 		var err error
 		if k%perDir == 0 {
 			dir, err = v.tree.Mkdir(t.Context(), tree.Caller{}, tree.RootIno, fmt.Sprint(k), 0o700)
-			must(t, err)
+			rig.Must(t, err)
 		}
 		_, h, err := v.tree.Create(t.Context(), tree.Caller{}, dir.Ino, fmt.Sprint(k), 0o600, unix.O_WRONLY)
-		must(t, err)
+		rig.Must(t, err)
 		h.Release()
 	}
-	must(t, v.tree.Sync(t.Context()))
+	rig.Must(t, v.tree.Sync(t.Context()))
 	for v.tree.Status().Dirty > 0 { // what is stable goes into the index soon
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -72,13 +73,13 @@ func testVolume(t *testing.T) *volume {
 		t.Setenv(env, home)
 	}
 	store := filepath.Join(home, "store")
-	must(t, runInit(t.Context(), initOptions{store: store, out: io.Discard, notes: io.Discard}))
+	rig.Must(t, runInit(t.Context(), initOptions{store: store, out: io.Discard, notes: io.Discard}))
 	o := &volumeOptions{store: store, name: "main", buffers: 64, cache: 64 << 20}
 	s, err := openStore(t.Context(), o, o.unlocked)
-	must(t, err)
+	rig.Must(t, err)
 	v, err := openVolume(context.Background(), s, o, "test")
-	must(t, err)
-	t.Cleanup(func() { must(t, v.close(context.Background())) })
+	rig.Must(t, err)
+	t.Cleanup(func() { rig.Must(t, v.close(context.Background())) })
 	return v
 }
 
@@ -98,11 +99,4 @@ func liveHeap() uint64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
