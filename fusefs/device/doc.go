@@ -6,7 +6,7 @@
 // an answer to the next request counts more than how many requests could be served at a time. Therefore one reader has
 // the turn: it reads a request, answers it itself, and looks for the next for a while before it sleeps, so that a
 // busy mount needs no wake-ups. When a request has to wait for something, or is one of those that may take
-// long (large reads and writes), the turn passes to another reader.
+// long (reads and large writes), the turn passes to another reader.
 //
 // Start reading at Conn.Serve in serve.go; mount.go makes a Conn.
 package device

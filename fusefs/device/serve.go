@@ -13,8 +13,8 @@ const (
 	slack = 4096
 	// smallAnswer is the answer that needs no large buffer: the target of a symbolic link and a head at least.
 	smallAnswer = 2 * slack
-	// long is the payload from which on a read or a write takes long enough for the turn to pass, in bytes.
-	long = 64 << 10
+	// longWrite is the payload from which on a write takes long enough for the turn to pass, in bytes.
+	longWrite = 64 << 10
 )
 
 // Handle answers a request. It takes the request in pieces and returns how many bytes of out are the answer,
@@ -135,9 +135,9 @@ func (r *reader) run(s *service, large []byte) {
 func (r *reader) isLong() bool {
 	switch r.operation() {
 	case opRead:
-		return r.answerSize() >= long
+		return true // small files too: the next request is looked up meanwhile
 	case opWrite:
-		return len(r.rest) >= long
+		return len(r.rest) >= longWrite
 	}
 	return false
 }

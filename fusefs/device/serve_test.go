@@ -189,7 +189,7 @@ func TestEach(t *testing.T) {
 				op := []uint32{1, opRead, opWrite, opReaddir}[r.IntN(4)]
 				size := 40 + r.IntN(100)
 				if op == opWrite && r.IntN(4) == 0 {
-					size += long - 1000
+					size += longWrite - 1000
 				}
 				room <- struct{}{}
 				k.send(op, uint64(number), size)

@@ -39,7 +39,7 @@ func main() {
 	var only, flags string
 	serve := flag.String("loopback", "", "serve a loopback of this directory on the argument and do nothing else")
 	passthrough := flag.Bool("passthrough", false, "with -loopback: let the kernel go past the server")
-	flag.StringVar(&o.coffer, "coffer", "bin/coffer", "the coffer `binary`")
+	flag.StringVar(&o.coffer, "coffer", "", "the coffer `binary`; built from here by default")
 	flag.StringVar(&o.dir, "dir", "/dev/shm", "a memory `file system` with room for about five times the data")
 	flag.IntVar(&o.runs, "runs", 5, "runs, of which the median counts")
 	flag.IntVar(&o.mib, "mib", 2048, "`MiB` of incompressible data")
@@ -64,9 +64,6 @@ func main() {
 
 func bench(o options) error {
 	var err error
-	if o.coffer, err = filepath.Abs(o.coffer); err != nil {
-		return err
-	}
 	if o.tree == "" {
 		out, err := exec.Command("go", "env", "GOROOT").Output()
 		if err != nil {
@@ -78,6 +75,9 @@ func bench(o options) error {
 		return err
 	}
 	defer os.RemoveAll(o.dir)
+	if o.coffer, err = binary(o); err != nil {
+		return err
+	}
 	sources, err := makeSources(o)
 	if err != nil {
 		return err
@@ -103,6 +103,19 @@ func bench(o options) error {
 		return err
 	}
 	return benchScattered(o)
+}
+
+// binary is the coffer that was named, or else one of the code as it is now: what an earlier build left lying about
+// tells nothing of it.
+func binary(o options) (string, error) {
+	if o.coffer != "" {
+		return filepath.Abs(o.coffer)
+	}
+	path := filepath.Join(o.dir, "coffer")
+	if out, err := exec.Command("go", "build", "-o", path, "./cmd/coffer").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build coffer: %w: %s", err, out)
+	}
+	return path, nil
 }
 
 // row gathers the measurements of one piece of work by one subject.
