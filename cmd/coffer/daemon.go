@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 )
 
@@ -124,19 +125,25 @@ func (o *mountOptions) inBackground() (*exec.Cmd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	store, err := filepath.Abs(o.store)
-	if err != nil {
-		return nil, err
+	store := o.displayed()
+	if !isAddress(store) {
+		if store, err = filepath.Abs(store); err != nil {
+			return nil, err
+		}
 	}
 	mountPoint, err := filepath.Abs(o.mountPoint)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, "mount", "--handoff",
-		"--volume", o.name, "--buffers", fmt.Sprint(o.buffers), "--cache", fmt.Sprint(int64(o.cache)),
-		"--read-ahead", fmt.Sprint(int64(o.readAhead)), "--fault", o.fault,
-		fmt.Sprintf("--allow-other=%t", o.allowOther), fmt.Sprintf("--accept-rollback=%t", o.acceptRollback),
-		"--", store, mountPoint)
+	args := []string{"mount", "--handoff"}
+	here := keyFlags()
+	o.given.Visit(func(f *pflag.Flag) {
+		// The key is opened here, and handed over.
+		if here.Lookup(f.Name) == nil && f.Name != "foreground" {
+			args = append(args, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	cmd := exec.Command(self, append(args, "--", store, mountPoint)...)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return cmd, nil

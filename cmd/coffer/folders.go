@@ -23,9 +23,8 @@ func identityPath() (string, error) {
 	return filepath.Join(dir, "identity"), err
 }
 
-// stateFolder is where this machine keeps the index of a volume and what it last acknowledged. It tells
-// the names of all files, so it is the user's alone.
-func stateFolder(store chunkfmt.StoreID, volume chunkfmt.VolumeID) (string, error) {
+// stateBase is where this user keeps state of all stores on this machine.
+func stateBase() (string, error) {
 	base := os.Getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(base) {
 		home, err := os.UserHomeDir()
@@ -34,7 +33,17 @@ func stateFolder(store chunkfmt.StoreID, volume chunkfmt.VolumeID) (string, erro
 		}
 		base = filepath.Join(home, ".local", "state")
 	}
-	dir := filepath.Join(base, "coffer", hex.EncodeToString(store[:]), hex.EncodeToString(volume[:]))
+	return filepath.Join(base, "coffer"), nil
+}
+
+// stateFolder is where this machine keeps the index of a volume and what it last acknowledged. It tells
+// the names of all files, so it is the user's alone.
+func stateFolder(store chunkfmt.StoreID, volume chunkfmt.VolumeID) (string, error) {
+	base, err := stateBase()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(base, hex.EncodeToString(store[:]), hex.EncodeToString(volume[:]))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make the state folder: %w", err)
 	}

@@ -38,6 +38,15 @@ func (o *keyOptions) addRecovery(flags *pflag.FlagSet) {
 	flags.StringVar(&o.recoveryKeyFile, "recovery-key-file", "", "`file` with the recovery key that init printed")
 }
 
+// keyFlags are the flags that say where the key comes from.
+func keyFlags() *pflag.FlagSet {
+	var o keyOptions
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	o.add(flags)
+	o.addRecovery(flags)
+	return flags
+}
+
 // unlock opens the master key of the store on m with what the options name; else with the user's
 // identity; else, on a terminal, with a passphrase that is asked for.
 func (o *keyOptions) unlock(ctx context.Context, m media.Medium) (keyring.Master, error) {

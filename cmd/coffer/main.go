@@ -49,7 +49,8 @@ compressed, sealed and stored. Browsing the mount is the restore.
 
   coffer init STORE                make a store in a directory
   coffer mount STORE MOUNTPOINT    mount it; copy files in
-  coffer umount MOUNTPOINT         seal the archive and unmount`,
+  coffer umount MOUNTPOINT         seal the archive and unmount
+  coffer serve STORE               let other machines store there`,
 		Args:          usage(cobra.NoArgs),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
@@ -59,7 +60,7 @@ compressed, sealed and stored. Browsing the mount is the restore.
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	root.AddCommand(newInit(), newMount(), newPut(), newStatus(), newSync(), newUmount(), newRebuild(), newVersion(), newExitCodes())
+	root.AddCommand(newInit(), newMount(), newPut(), newStatus(), newSync(), newUmount(), newRebuild(), newServe(), newInvite(), newClients(), newRevoke(), newVersion(), newExitCodes())
 	return root
 }
 

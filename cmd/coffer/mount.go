@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"coffer/fusefs"
 	"coffer/media"
@@ -24,6 +25,7 @@ type mountOptions struct {
 	writeback  bool
 	readAhead  byteSize
 	handoff    bool
+	given      *pflag.FlagSet // what was asked for, for the process in the background
 	out        io.Writer
 }
 
@@ -35,11 +37,15 @@ func newMount() *cobra.Command {
 		Long: `Mount mounts a volume of STORE on the empty directory MOUNTPOINT and returns when it can be used. What
 is copied into it is stored. It goes on in the background until it is unmounted.
 
+STORE is a directory, or the address of a server like coffer://host:7433; the first time, the invitation that
+'coffer invite' printed there.
+
 The index of the volume is kept in the state folder, never in the store; where there is none, it is made
 anew from the store.`,
 		Args: usage(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.store, o.mountPoint, o.out = args[0], args[1], cmd.OutOrStdout()
+			o.notes, o.given = cmd.ErrOrStderr(), cmd.Flags()
 			return runMount(cmd.Context(), &o)
 		},
 	}
@@ -68,7 +74,7 @@ func runMount(ctx context.Context, o *mountOptions) error {
 		return err
 	}
 	return serveMount(ctx, o, s, func() {
-		fmt.Fprintf(o.out, "%s is mounted at %s\n", o.store, o.mountPoint)
+		fmt.Fprintf(o.out, "%s is mounted at %s\n", o.displayed(), o.mountPoint)
 	})
 }
 

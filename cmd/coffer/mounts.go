@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"coffer/fusefs"
+	"coffer/pipeline/channel"
 	"coffer/pipeline/monitor"
 )
 
@@ -21,7 +22,9 @@ func mounts() ([]mounted, error) {
 	clients, err := monitor.Mounts()
 	var all []mounted
 	for _, c := range clients {
-		all = append(all, mounted{c})
+		if c.MountPoint != "" {
+			all = append(all, mounted{c})
+		}
 	}
 	return all, err
 }
@@ -42,6 +45,13 @@ func mountAt(dir string) (*mounted, error) {
 
 // mountedHere finds the mount of a volume; nil: it is not mounted on this machine by this user.
 func mountedHere(store, volume string) (*mounted, error) {
+	if isAddress(store) {
+		address, err := channel.ParseAddress(store)
+		if err != nil {
+			return nil, err
+		}
+		return find(nil, func(m mounted) bool { return m.Store == address.String() && m.Volume == volume })
+	}
 	path, err := resolve(store)
 	if err != nil {
 		return nil, err
@@ -78,15 +88,15 @@ func resolve(path string) (string, error) {
 
 func (m *mounted) status(ctx context.Context) (s mountStatus, err error) {
 	err = m.Call(ctx, "status", nil, &s)
-	return s, remote(err)
+	return s, said(err)
 }
 
-func (m *mounted) sync(ctx context.Context) error { return remote(m.Call(ctx, "sync", nil, nil)) }
+func (m *mounted) sync(ctx context.Context) error { return said(m.Call(ctx, "sync", nil, nil)) }
 
-func (m *mounted) unmount(ctx context.Context) error { return remote(m.Call(ctx, "umount", nil, nil)) }
+func (m *mounted) unmount(ctx context.Context) error { return said(m.Call(ctx, "umount", nil, nil)) }
 
 func (m *mounted) put(ctx context.Context, r putRequest, tell func(putLine)) error {
-	return remote(m.Put(ctx, r, func(b json.RawMessage) error {
+	return said(m.Put(ctx, r, func(b json.RawMessage) error {
 		var line putLine
 		if err := json.Unmarshal(b, &line); err != nil {
 			return err
@@ -96,12 +106,13 @@ func (m *mounted) put(ctx context.Context, r putRequest, tell func(putLine)) err
 	}))
 }
 
-func remote(err error) error {
+// said makes an error of another coffer process this one's.
+func said(err error) error {
 	var e *monitor.RemoteError
 	if errors.As(err, &e) {
-		var said daemonError
-		if json.Unmarshal(e.Body, &said) == nil {
-			return &said
+		var other daemonError
+		if json.Unmarshal(e.Body, &other) == nil {
+			return &other
 		}
 	}
 	return err

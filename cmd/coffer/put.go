@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,12 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"coffer/fusefs/walk"
+	"coffer/pipeline/channel"
 )
 
 type putOptions struct {
 	volumeOptions
 	request putRequest
-	notes   io.Writer
 }
 
 func newPut() *cobra.Command {
@@ -31,7 +30,7 @@ not changed since the last put is not read again. If the volume is mounted on th
 process that serves the mount does the work.`,
 		Args: usage(cobra.MinimumNArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.store, o.request.Target, _ = strings.Cut(args[len(args)-1], ":/")
+			o.store, o.request.Target = cutTarget(args[len(args)-1])
 			o.request.Sources, o.notes = args[:len(args)-1], cmd.ErrOrStderr()
 			return runPut(cmd.Context(), &o)
 		},
@@ -73,6 +72,16 @@ func runPut(ctx context.Context, o *putOptions) error {
 		return fmt.Errorf("%w: %d sources are missing or not as they should be", errIncomplete, last.Problems)
 	}
 	return nil
+}
+
+// cutTarget divides STORE:/PATH. An address of a server has slashes of its own.
+func cutTarget(arg string) (store, target string) {
+	scheme := ""
+	if isAddress(arg) {
+		scheme, arg = channel.Scheme, arg[len(channel.Scheme):]
+	}
+	store, target, _ = strings.Cut(arg, ":/")
+	return scheme + store, target
 }
 
 // putDirectly opens the volume in this process.

@@ -24,7 +24,7 @@ func newRebuild() *cobra.Command {
 		Short: "Make index and catalog of a volume anew from the store alone",
 		Args:  usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.store, o.out = args[0], cmd.OutOrStdout()
+			o.store, o.out, o.notes = args[0], cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return runRebuild(cmd.Context(), &o)
 		},
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -30,6 +32,9 @@ type volumeOptions struct {
 	cache          byteSize
 	fault          string
 	noAtime        bool
+	agents         int
+	timeout        time.Duration
+	notes          io.Writer // what the user is told besides; nil: nothing
 }
 
 func (o *volumeOptions) add(flags *pflag.FlagSet) {
@@ -43,6 +48,8 @@ func (o *volumeOptions) addLimits(flags *pflag.FlagSet) {
 	o.cache = 64 << 20
 	flags.IntVar(&o.buffers, "buffers", 64, "`number` of 1 MiB buffers in the pipe")
 	flags.Var(&o.cache, "cache", "`size` of the cache of what was read, like 256M")
+	flags.IntVar(&o.agents, "agents", 4, "`number` of connections to a server for what is written")
+	flags.DurationVar(&o.timeout, "timeout", 0, "fail what waits for a server that has not answered for so long; 0: wait")
 	flags.StringVar(&o.fault, "fault", "", "break a promise on purpose")
 	flags.MarkHidden("fault") // fails only for a flag that is not there
 }
@@ -65,23 +72,54 @@ func (o *volumeOptions) faults() (stage.Faults, error) {
 
 // opened is a store whose key is at hand and the place of one of its volumes in it.
 type opened struct {
-	medium *dir.Medium
-	path   string // of the store, absolute
+	medium media.Medium
+	far    *mover.Far // nil where the store is here
+	path   string     // of the store, absolute; or its address
 	id     chunkfmt.StoreID
 	master [32]byte
 	volume chunkfmt.VolumeID
 	state  string // the state folder of the volume
 }
 
-// openStore opens the store and its key. What key returns opens the volume's log, or fails to.
-func openStore(ctx context.Context, o *volumeOptions, key func(context.Context, media.Medium) ([32]byte, error)) (_ *opened, err error) {
+// openKey gives the key of a store that lies on m, sealed.
+type openKey func(ctx context.Context, m media.Medium) ([32]byte, error)
+
+// openStore opens the store and its key, here or on a server. What key returns opens the volume's log, or fails to.
+func openStore(ctx context.Context, o *volumeOptions, key openKey) (_ *opened, err error) {
+	var s *opened
+	if isAddress(o.store) {
+		s, err = openServer(ctx, o, key)
+	} else {
+		s, err = openDirectory(ctx, o, key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", o.displayed(), err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.medium.Close())
+		}
+	}()
+	if o.key.recoveryKeyFile != "" {
+		// Nothing in the store says what its key is; only that it opens something.
+		if known, err := s.medium.List(ctx, media.VolumePrefix(s.volume)); err != nil {
+			return nil, err
+		} else if len(known) == 0 {
+			return nil, fmt.Errorf("%s: %w: the recovery key opens no volume %s in this store", o.displayed(), keyring.ErrWrongKey, o.name)
+		}
+	}
+	s.state, err = stateFolder(s.id, s.volume)
+	return s, err
+}
+
+func openDirectory(ctx context.Context, o *volumeOptions, key openKey) (_ *opened, err error) {
 	path, err := filepath.Abs(o.store)
 	if err != nil {
 		return nil, err
 	}
 	m, err := dir.Open(path, dir.Options{})
 	if errors.Is(err, media.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w: %w", o.store, media.ErrNoStore, err)
+		return nil, fmt.Errorf("%w: %w", media.ErrNoStore, err)
 	}
 	if err != nil {
 		return nil, err
@@ -93,22 +131,13 @@ func openStore(ctx context.Context, o *volumeOptions, key func(context.Context, 
 	}()
 	s := &opened{medium: m, path: path}
 	if s.id, err = media.OpenStore(ctx, m); err != nil {
-		return nil, fmt.Errorf("%s: %w", o.store, err)
+		return nil, err
 	}
 	if s.master, err = key(ctx, m); err != nil {
-		return nil, fmt.Errorf("%s: %w", o.store, err)
+		return nil, err
 	}
 	s.volume = chunkfmt.DeriveVolumeKeys(s.master, s.id, o.name).ID
-	if o.key.recoveryKeyFile != "" {
-		// Nothing in the store says what its key is; only that it opens something.
-		if known, err := m.List(ctx, media.VolumePrefix(s.volume)); err != nil {
-			return nil, err
-		} else if len(known) == 0 {
-			return nil, fmt.Errorf("%s: %w: the recovery key opens no volume %s in this store", o.store, keyring.ErrWrongKey, o.name)
-		}
-	}
-	s.state, err = stateFolder(s.id, s.volume)
-	return s, err
+	return s, nil
 }
 
 // unlocked is the key that the options give.
@@ -120,12 +149,17 @@ func (o *volumeOptions) unlocked(ctx context.Context, m media.Medium) ([32]byte,
 func (s *opened) moverOptions(o *volumeOptions, holder string) (mover.Options, error) {
 	faults, err := o.faults()
 	return mover.Options{
-		Medium: s.medium, Store: s.id, Master: s.master, Volume: o.name, StateDir: s.state,
-		CatalogPath: filepath.Join(s.path, filepath.FromSlash(media.VolumePrefix(s.volume)), "catalog"),
+		Medium: s.medium, Far: s.far, Store: s.id, Master: s.master, Volume: o.name, StateDir: s.state,
+		CatalogPath: catalogPath(s.path, s.volume),
 		Holder:      holder, Program: "coffer " + version,
 		Buffers: o.buffers, CacheBytes: int64(o.cache), DedupBytes: dedupBytes, DedupResized: limitHeap,
 		AcceptRollback: o.acceptRollback, Faults: faults, Log: slog.Default(),
 	}, err
+}
+
+// catalogPath is the file of a volume's catalog, beside the volume's chunks.
+func catalogPath(store string, v chunkfmt.VolumeID) string {
+	return filepath.Join(store, filepath.FromSlash(media.VolumePrefix(v)), "catalog")
 }
 
 // volume is a volume that is open for writing in this process.
@@ -163,7 +197,11 @@ func openVolume(ctx context.Context, s *opened, o *volumeOptions, holder string)
 }
 
 func (v *volume) space(ctx context.Context) (tree.Space, error) {
-	space, err := v.medium.Space(ctx)
+	spacer, ok := v.medium.(media.Spacer)
+	if !ok {
+		return tree.Space{}, errors.ErrUnsupported
+	}
+	space, err := spacer.Space(ctx)
 	return tree.Space{Free: space.Free, Total: space.Total}, err
 }
 

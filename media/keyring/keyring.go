@@ -47,16 +47,25 @@ var (
 // Create seals a master key for its first recipients and stores it twice. It
 // fails with media.ErrExist if the store has a key.
 func Create(ctx context.Context, m media.Medium, master Master, to ...Recipient) error {
-	for _, name := range []string{MasterName, CopyName} {
-		_, err := m.ReadAt(ctx, name, nil, 0)
-		if err == nil {
-			err = media.ErrExist
-		}
-		if !errors.Is(err, media.ErrNotExist) {
-			return fmt.Errorf("create master key: %s: %w", name, err)
-		}
+	there, err := Exists(ctx, m)
+	if err == nil && there {
+		err = media.ErrExist
+	}
+	if err != nil {
+		return fmt.Errorf("create master key: %w", err)
 	}
 	return Reseal(ctx, m, master, to...)
+}
+
+// Exists says whether the store has a key, readable or not, or a copy of one.
+func Exists(ctx context.Context, m media.Medium) (bool, error) {
+	for _, name := range []string{MasterName, CopyName} {
+		_, err := m.ReadAt(ctx, name, nil, 0)
+		if !errors.Is(err, media.ErrNotExist) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // Open returns the master key of a store. It fails with ErrNoKey, ErrWrongKey

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"coffer/pipeline"
@@ -21,14 +22,13 @@ var ErrNoPipe = errors.New("no such pipe")
 type Monitor struct {
 	mu    sync.Mutex // guards what follows; nothing is locked after it
 	pipes map[string]*pipeline.Pipe
-	last  int64 // time stamp of the newest name
 }
 
 // New makes a monitor without pipes.
 func New() *Monitor { return &Monitor{pipes: map[string]*pipeline.Pipe{}} }
 
 // Initiate starts the pipe that spec describes (INITIATE_PIPE). An
-// empty name becomes host-pid-timestamp, which is the pipe's name on every
+// empty name becomes one of NewName, which is the pipe's name on every
 // machine. A pipe that has ended is forgotten when the next one is started.
 func (m *Monitor) Initiate(ctx context.Context, spec pipeline.Spec) (*pipeline.Pipe, error) {
 	m.mu.Lock()
@@ -39,7 +39,7 @@ func (m *Monitor) Initiate(ctx context.Context, spec pipeline.Spec) (*pipeline.P
 		}
 	}
 	if spec.Name == "" {
-		spec.Name = m.name()
+		spec.Name = NewName()
 	}
 	if _, ok := m.pipes[spec.Name]; ok {
 		return nil, fmt.Errorf("initiate pipe %s: it runs already", spec.Name)
@@ -52,14 +52,22 @@ func (m *Monitor) Initiate(ctx context.Context, spec pipeline.Spec) (*pipeline.P
 	return p, nil
 }
 
-// name makes a name that no pipe had before. The caller holds mu.
-func (m *Monitor) name() string {
+// last is the time stamp of the newest name.
+var last atomic.Int64
+
+// NewName makes a name that no pipe had before: host, process and time stamp.
+func NewName() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "localhost"
 	}
-	m.last = max(m.last+1, time.Now().UnixNano())
-	return fmt.Sprintf("%s-%d-%d", host, os.Getpid(), m.last)
+	for {
+		old := last.Load()
+		stamp := max(old+1, time.Now().UnixNano())
+		if last.CompareAndSwap(old, stamp) {
+			return fmt.Sprintf("%s-%d-%d", host, os.Getpid(), stamp)
+		}
+	}
 }
 
 // Status gives the status of all pipes that have not ended, by name.

@@ -13,6 +13,7 @@ import (
 // of the limits mean the defaults named beside them.
 type Options struct {
 	Medium   media.Medium     // where the store is; not closed by the Source
+	Far      *Far             // how to write where Medium only reads; nil: Medium is here
 	Store    chunkfmt.StoreID // from media.OpenStore
 	Master   [32]byte         // the master key
 	Volume   string           // the volume's name

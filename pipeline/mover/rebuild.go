@@ -3,8 +3,10 @@ package mover
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"coffer/chunkfmt"
+	"coffer/media"
 )
 
 // Report tells what a rebuild found.
@@ -27,8 +29,10 @@ func Rebuild(ctx context.Context, o Options) (_ Report, err error) {
 	if err := s.openState(ctx); err != nil {
 		return Report{}, err
 	}
-	if err := s.catalog.Rebuild(ctx); err != nil {
-		return Report{}, err
+	if s.catalog != nil {
+		if err := s.catalog.Rebuild(ctx); err != nil {
+			return Report{}, err
+		}
 	}
 	if err := s.resetIndex(); err != nil {
 		return Report{}, err
@@ -37,7 +41,11 @@ func Rebuild(ctx context.Context, o Options) (_ Report, err error) {
 	if err != nil {
 		return Report{}, err
 	}
-	r := Report{Sessions: begin.ordinal - 1, Last: begin.prev.Seq, Chunks: len(s.catalog.Chunks())}
+	chunks, err := o.Medium.List(ctx, media.VolumePrefix(s.keys.ID))
+	if err != nil {
+		return Report{}, fmt.Errorf("count the chunks: %w", err)
+	}
+	r := Report{Sessions: begin.ordinal - 1, Last: begin.prev.Seq, Chunks: len(chunks)}
 	r.Inodes, r.Bytes = s.index.Counts()
 	return r, nil
 }

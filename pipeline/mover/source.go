@@ -16,6 +16,8 @@ import (
 	"coffer/index/dedup"
 	"coffer/media"
 	"coffer/pipeline"
+	"coffer/pipeline/agent"
+	"coffer/pipeline/monitor"
 	"coffer/pipeline/stage"
 )
 
@@ -28,7 +30,8 @@ type Source struct {
 	log     *log
 	index   *index.Index
 	heads   *headFile
-	catalog *media.Catalog
+	catalog *media.Catalog // nil where the store is on another machine
+	sender  *agent.Sender  // nil where the store is here
 	flight  *stage.Flight
 	groups  *stage.Groups
 	writer  *stage.Writer
@@ -94,16 +97,11 @@ func (o *Options) defaults() {
 
 // openState takes the lock and opens what this machine keeps of the volume.
 func (s *Source) openState(ctx context.Context) error {
-	prefix := media.VolumePrefix(s.keys.ID)
-	if locker, ok := s.o.Medium.(media.Locker); ok {
-		unlock, err := locker.Lock(ctx, prefix+"lock", s.o.Holder)
-		if err != nil {
-			return err
-		}
-		s.closers = append(s.closers, unlock)
-	}
 	if err := os.MkdirAll(s.o.StateDir, 0o700); err != nil {
 		return fmt.Errorf("make the state folder: %w", err)
+	}
+	if err := s.lock(ctx); err != nil {
+		return err
 	}
 	var err error
 	if s.heads, err = openHeadFile(s.o.StateDir); err != nil {
@@ -114,6 +112,9 @@ func (s *Source) openState(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, func() error { return s.index.Close() })
+	if s.o.Far != nil {
+		return nil // the catalog is where the store is
+	}
 	s.catalog, err = media.OpenCatalog(ctx, s.o.CatalogPath, s.o.Medium, s.keys.ID, media.CatalogOptions{Log: s.o.Log})
 	if err != nil {
 		return err
@@ -122,6 +123,26 @@ func (s *Source) openState(ctx context.Context) error {
 	if err := s.catalog.Refresh(ctx); err != nil {
 		return err
 	}
+	return nil
+}
+
+// lock keeps other writers away, on this machine and, if the medium can, on others.
+func (s *Source) lock(ctx context.Context) error {
+	if s.o.Far != nil {
+		// A server knows machines, not processes: this keeps two of one machine apart.
+		if err := s.lockState(ctx); err != nil {
+			return err
+		}
+	}
+	locker, ok := s.o.Medium.(media.Locker)
+	if !ok {
+		return nil
+	}
+	unlock, err := locker.Lock(ctx, media.VolumePrefix(s.keys.ID)+"lock", s.o.Holder)
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, unlock)
 	return nil
 }
 
@@ -146,7 +167,7 @@ func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) erro
 	}
 	s.log.add(begin.ordinal, sealer)
 	s.groups, err = stage.NewGroups(context.WithoutCancel(ctx), stage.GroupsConfig{
-		Keys: &s.keys, Flight: s.flight, Records: s.index, Locator: s.catalog, Medium: s.o.Medium,
+		Keys: &s.keys, Flight: s.flight, Records: s.index, Locator: s.locator(), Medium: s.o.Medium,
 		Sealer: func(ordinal uint32) (*chunkfmt.Sealer, error) {
 			return s.log.sealer(context.WithoutCancel(ctx), ordinal)
 		},
@@ -160,17 +181,23 @@ func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) erro
 	if err != nil {
 		return err
 	}
-	s.writer, err = stage.NewWriter(stage.Config{
+	name := monitor.NewName()
+	config := stage.Config{
 		Store: s.o.Store, Keys: &s.keys, Sealer: sealer,
 		Session: id, Ordinal: begin.ordinal, Prev: stage.Head(begin.prev), Info: s.info(begin.prev), Archive: s.index.Archive(),
-		Medium: s.o.Medium, Catalog: s.catalog, Dedup: table, Flight: s.flight, Groups: s.groups,
+		Medium: s.o.Medium, Dedup: table, Flight: s.flight, Groups: s.groups,
 		Instances: s.o.Instances, Buffers: s.o.Buffers, ChunkSize: s.o.ChunkBytes, Reserve: reserve,
 		Clock: s.o.Clock, Log: s.o.Log, Faults: s.o.Faults,
-	})
-	if err != nil {
+	}
+	if s.o.Far != nil {
+		config.Tail = s.send(name, id, begin)
+	} else {
+		config.Catalog = s.catalog
+	}
+	if s.writer, err = stage.NewWriter(config); err != nil {
 		return err
 	}
-	s.pipe, err = m.Initiate(context.WithoutCancel(ctx), s.writer.Spec(""))
+	s.pipe, err = m.Initiate(context.WithoutCancel(ctx), s.writer.Spec(name))
 	return err
 }
 
@@ -213,9 +240,6 @@ func (s *Source) Pipe() *pipeline.Pipe { return s.pipe }
 
 // Writer tells how far the session has come.
 func (s *Source) Writer() *stage.Writer { return s.writer }
-
-// Catalog tells which chunks there are.
-func (s *Source) Catalog() *media.Catalog { return s.catalog }
 
 // Index is the view of the log. To keep the head file right, apply through
 // Source.Apply and not through it.

@@ -38,8 +38,8 @@ func (c *chunkWriter) append(ctx context.Context, groups []group, raw []byte) er
 		if err == nil {
 			c.failures = 0
 			if full {
-				c.s.w.waiters.stalled(nil)
-				c.s.w.cfg.Log.Info("medium has space again", "chunk", c.header.Chunk)
+				c.s.owner.stalled(nil)
+				c.s.cfg.log.Info("medium has space again", "chunk", c.header.Chunk)
 			}
 			return nil
 		}
@@ -60,14 +60,14 @@ func (c *chunkWriter) append(ctx context.Context, groups []group, raw []byte) er
 		if c.failures > chunkFailures {
 			return fmt.Errorf("storing %v: %w", groups[0].seq, err)
 		}
-		c.s.w.cfg.Log.Error("append failed: going on in another chunk", "chunk", c.header.Chunk, "error", err)
+		c.s.cfg.log.Error("append failed: going on in another chunk", "chunk", c.header.Chunk, "error", err)
 		c.leave()
 	}
 }
 
 func (c *chunkWriter) try(ctx context.Context, groups []group, raw []byte) error {
 	if c.app != nil && len(c.tags) > 0 &&
-		(c.app.Size()+int64(len(raw)) > c.s.w.cfg.ChunkSize || len(c.tags)+len(groups) > chunkTags) {
+		(c.app.Size()+int64(len(raw)) > c.s.cfg.chunkSize || len(c.tags)+len(groups) > chunkTags) {
 		c.finish(ctx)
 	}
 	if c.app == nil {
@@ -93,18 +93,18 @@ func (c *chunkWriter) try(ctx context.Context, groups []group, raw []byte) error
 		}
 		c.tags = append(c.tags, tag)
 	}
-	c.s.w.space.appended.Add(int64(len(raw)))
-	c.s.w.cfg.Catalog.Extend(c.header.Chunk, c.tags[n:])
+	c.s.owner.appended(len(raw))
+	c.s.cfg.catalog.Extend(c.header.Chunk, c.tags[n:])
 	return nil
 }
 
 // stamp says in the tags where they stand and what was acknowledged by now.
 func (c *chunkWriter) stamp(groups []group, raw []byte, base int64) {
-	acked := c.s.w.Acked()
+	acked := c.s.owner.Acked()
 	for i := range groups {
 		t := &groups[i].tag
 		t.Offset = uint64(base) + uint64(groups[i].at)
-		t.Watermark, t.Restart = acked, c.s.w.restart(acked)
+		t.Watermark, t.Restart = acked, c.s.cfg.restart(acked)
 		written := *t
 		if c.mirror {
 			written.Flags |= chunkfmt.FlagCopy
@@ -113,21 +113,29 @@ func (c *chunkWriter) stamp(groups []group, raw []byte, base int64) {
 	}
 }
 
+// restart is the first sequence number of the session that is not acknowledged, after acked.
+func (cfg *storeConfig) restart(acked chunkfmt.Seq) chunkfmt.Seq {
+	if acked.Ordinal() != cfg.ordinal {
+		return chunkfmt.MakeSeq(cfg.ordinal, 1)
+	}
+	return acked + 1
+}
+
 // begin creates the next chunk. Its header goes with the first append.
 func (c *chunkWriter) begin(ctx context.Context, first chunkfmt.Seq) error {
-	cfg := &c.s.w.cfg
+	cfg := &c.s.cfg
 	c.number++
 	c.header = chunkfmt.ChunkHeader{
 		Version: chunkfmt.HeaderVersion, Layout: chunkfmt.LayoutFramed,
-		Store: cfg.Store, Volume: cfg.Keys.ID, Session: cfg.Session,
-		Chunk: chunkfmt.MakeChunkID(cfg.Ordinal, c.number, c.mirror), First: first,
+		Store: cfg.store, Volume: cfg.volume, Session: cfg.session,
+		Chunk: chunkfmt.MakeChunkID(cfg.ordinal, c.number, c.mirror), First: first,
 	}
-	app, err := cfg.Medium.Create(ctx, media.ChunkName(cfg.Keys.ID, c.header.Chunk))
+	app, err := cfg.medium.Create(ctx, media.ChunkName(cfg.volume, c.header.Chunk))
 	if err != nil {
 		return fmt.Errorf("beginning chunk %v: %w", c.header.Chunk, err)
 	}
 	c.app, c.tags = app, nil
-	if err := cfg.Catalog.AddChunk(c.header); err != nil {
+	if err := cfg.catalog.AddChunk(c.header); err != nil {
 		return fmt.Errorf("beginning chunk %v: %w", c.header.Chunk, err)
 	}
 	return nil
@@ -145,7 +153,7 @@ func (c *chunkWriter) finish(ctx context.Context) {
 		return
 	}
 	if _, err := c.app.Append(ctx, chunkfmt.AppendFooter(nil, c.tags)); err != nil {
-		c.s.w.cfg.Log.Warn("chunk stays without a footer", "chunk", c.header.Chunk, "error", err)
+		c.s.cfg.log.Warn("chunk stays without a footer", "chunk", c.header.Chunk, "error", err)
 		c.leave()
 		return
 	}
@@ -160,7 +168,7 @@ func (c *chunkWriter) leave() {
 	if len(c.tags) == 0 {
 		// Nothing of it is of use; errors would say nothing more.
 		_ = c.app.Close()
-		_ = c.s.w.cfg.Catalog.LeaveChunk(c.header.Chunk)
+		_ = c.s.cfg.catalog.LeaveChunk(c.header.Chunk)
 		c.app = nil
 		return
 	}

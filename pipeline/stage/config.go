@@ -8,6 +8,7 @@ import (
 	"coffer/chunkfmt"
 	"coffer/index/dedup"
 	"coffer/media"
+	"coffer/pipeline"
 )
 
 // Config configures one writing session. Store, Keys, Sealer, Session, Ordinal,
@@ -31,6 +32,9 @@ type Config struct {
 
 	Medium  media.Medium
 	Catalog Catalog
+	// Tail makes the last stage of the pipe, which ships to another machine what it receives; see Shipment. nil: the
+	// stage that stores on Medium. With Tail, Catalog is not needed.
+	Tail func(*Writer) pipeline.StageSpec
 	// Dedup is used by one goroutine of the pipe, and by Detach. Its source
 	// is Groups. nil: nothing is known.
 	Dedup  *dedup.Table
@@ -86,7 +90,7 @@ type Catalog interface {
 
 func (cfg *Config) setDefaults() error {
 	switch {
-	case cfg.Keys == nil || cfg.Sealer == nil || cfg.Medium == nil || cfg.Catalog == nil || cfg.Flight == nil || cfg.Groups == nil:
+	case cfg.Keys == nil || cfg.Sealer == nil || cfg.Medium == nil || cfg.Catalog == nil && cfg.Tail == nil || cfg.Flight == nil || cfg.Groups == nil:
 		return fmt.Errorf("writing session: keys, sealer, medium, catalog, flight or groups are missing: %w", ErrConfig)
 	case cfg.Ordinal == 0 || cfg.Ordinal <= cfg.Prev.Ordinal || cfg.Ordinal > chunkfmt.MaxOrdinal:
 		return fmt.Errorf("writing session %d after %d: %w", cfg.Ordinal, cfg.Prev.Ordinal, ErrConfig)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"coffer/chunkfmt"
@@ -12,21 +13,57 @@ import (
 	"coffer/pipeline"
 )
 
+// storeConfig says where a store stage puts what it is given.
+type storeConfig struct {
+	store     chunkfmt.StoreID
+	volume    chunkfmt.VolumeID
+	session   chunkfmt.SessionID
+	ordinal   uint32
+	chunk     uint32 // number of the last chunk that the session has already, of either kind
+	medium    media.Medium
+	catalog   Catalog
+	chunkSize int64 // bytes
+	eager     bool  // make stable, and acknowledge, also what nobody waits for
+	log       *slog.Logger
+	faults    Faults
+}
+
+// storeOwner is told what becomes of what a store stage was given. The methods are called by the stage's
+// goroutine, ack and Acked also by that of its syncer.
+type storeOwner interface {
+	// appended: so many bytes more lie on the medium.
+	appended(bytes int)
+	// placed: the groups lie in the chunk, at the offsets of their tags. They are readable there, and not stable.
+	placed(sl *sealed, chunk chunkfmt.ChunkID)
+	// ack: all up to seq is stable, and mark with it, if there is one.
+	ack(seq chunkfmt.Seq, mark *waiter, head Head)
+	// Acked is the last number that was acknowledged.
+	Acked() chunkfmt.Seq
+	// stalled: the medium takes nothing more for now; nil: it does again. It says whether that is news.
+	stalled(err error) bool
+	// retrying has a token when the stage is to try a medium that takes nothing once more.
+	retrying() <-chan struct{}
+	// fail: the stage has ended, nothing more will be acknowledged.
+	fail(err error)
+}
+
 // store is the tail: it appends tags to the open chunk, copies those of
 // metadata to a mirror chunk, and has a goroutine of its own to sync and
 // acknowledge, so that appends go on meanwhile. It has one instance.
 type store struct {
-	w    *Writer
-	port *pipeline.Port
-	sync *syncer
+	cfg   storeConfig
+	owner storeOwner
+	port  *pipeline.Port
+	sync  *syncer
 
 	main, mirror chunkWriter
 	held         *pipeline.Buffer // only with Faults.BatchFirst
 }
 
-func newStore(w *Writer) *store {
-	s := &store{w: w}
+func newStore(owner storeOwner, cfg storeConfig) *store {
+	s := &store{owner: owner, cfg: cfg}
 	s.main.s, s.mirror.s, s.mirror.mirror = s, s, true
+	s.main.number, s.mirror.number = cfg.chunk, cfg.chunk
 	return s
 }
 
@@ -34,7 +71,7 @@ func (s *store) Run(parent context.Context, p *pipeline.Port) (err error) {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	s.port = p
-	s.sync = newSyncer(s.w)
+	s.sync = newSyncer(s.owner, &s.cfg)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -53,7 +90,7 @@ func (s *store) Run(parent context.Context, p *pipeline.Port) (err error) {
 		s.mirror.discard()
 		// The first cause is the syncer's, if it was the one to fail.
 		if err = context.Cause(ctx); err != nil {
-			s.w.waiters.fail(err)
+			s.owner.fail(err)
 		}
 	}()
 	if err := s.receive(ctx); err != nil {
@@ -70,7 +107,7 @@ func (s *store) receive(ctx context.Context) error {
 		if err != nil && err != io.EOF {
 			return err
 		}
-		if s.w.cfg.Faults.BatchFirst {
+		if s.cfg.faults.BatchFirst {
 			buf, err = s.batchFirst(ctx, buf, err)
 		}
 		if buf != nil {
@@ -106,18 +143,7 @@ func (s *store) buffer(ctx context.Context, buf *pipeline.Buffer) error {
 	if err := s.main.append(ctx, sl.groups, raw); err != nil {
 		return err
 	}
-	id := s.main.header.Chunk
-	var plain, stored int64
-	for i := range sl.groups {
-		g := &sl.groups[i]
-		if g.kind == chunkfmt.KindData {
-			g.entry.store(chunkfmt.Location{Chunk: id, Offset: g.tag.Offset, Length: uint32(g.tag.StoredLen())})
-			plain += int64(g.private.RawLen)
-			stored += int64(g.length)
-		}
-	}
-	s.w.space.pending.Add(-plain)
-	s.w.stats.dataStored.Add(stored)
+	s.owner.placed(sl, s.main.header.Chunk)
 	if first.kind != chunkfmt.KindData {
 		if err := s.mirror.append(ctx, sl.groups, raw); err != nil {
 			return err
@@ -130,7 +156,7 @@ func (s *store) buffer(ctx context.Context, buf *pipeline.Buffer) error {
 		if err := s.sync.now(ctx, last, &s.main, &s.mirror); err != nil {
 			return err
 		}
-	case sl.mark != nil:
+	case sl.mark != nil || s.cfg.eager:
 		s.sync.add(syncJob{chunk: s.main.app, upTo: last, mark: sl.mark, head: sl.head})
 	}
 	s.port.FreeBuf(buf)
@@ -144,14 +170,14 @@ func (s *store) retry(ctx context.Context, err error) error {
 	if !errors.Is(err, media.ErrFull) {
 		return err
 	}
-	if s.w.waiters.stalled(fmt.Errorf("waiting for space: %w", err)) {
-		s.w.cfg.Log.Warn("medium is full: waiting for space", "error", err)
+	if s.owner.stalled(fmt.Errorf("waiting for space: %w", err)) {
+		s.cfg.log.Warn("medium is full: waiting for space", "error", err)
 	}
 	t := time.NewTimer(spaceTime)
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-s.w.waiters.retry:
+	case <-s.owner.retrying():
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -23,15 +23,18 @@ type syncJob struct {
 // syncer syncs chunks in the order of the jobs, and acknowledges. Jobs of one
 // chunk that came while another sync was under way share one.
 type syncer struct {
-	w    *Writer
-	wake chan struct{}
+	owner storeOwner
+	cfg   *storeConfig
+	wake  chan struct{}
 
 	mu     sync.Mutex // guards what follows; nothing is locked after it
 	jobs   []syncJob
 	closed bool
 }
 
-func newSyncer(w *Writer) *syncer { return &syncer{w: w, wake: make(chan struct{}, 1)} }
+func newSyncer(owner storeOwner, cfg *storeConfig) *syncer {
+	return &syncer{owner: owner, cfg: cfg, wake: make(chan struct{}, 1)}
+}
 
 // add queues a job. All that it covers was appended before.
 func (y *syncer) add(j syncJob) {
@@ -63,7 +66,7 @@ func (y *syncer) now(ctx context.Context, upTo chunkfmt.Seq, chunks ...*chunkWri
 			return err
 		}
 	}
-	y.w.ack(upTo, nil, Head{})
+	y.owner.ack(upTo, nil, Head{})
 	return nil
 }
 
@@ -104,7 +107,7 @@ func (y *syncer) do(ctx context.Context, jobs []syncJob) error {
 			return err
 		}
 		for _, j := range jobs[:n] {
-			y.w.ack(j.upTo, j.mark, j.head)
+			y.owner.ack(j.upTo, j.mark, j.head)
 			if err := y.end(j); err != nil {
 				return err
 			}
@@ -115,7 +118,7 @@ func (y *syncer) do(ctx context.Context, jobs []syncJob) error {
 }
 
 func (y *syncer) stable(ctx context.Context, chunk media.Appender) error {
-	if y.w.cfg.Faults.NoSync {
+	if y.cfg.faults.NoSync {
 		return nil
 	}
 	if err := chunk.Sync(ctx); err != nil {
@@ -130,13 +133,13 @@ func (y *syncer) end(j syncJob) error {
 		return nil
 	}
 	if err := j.chunk.Close(); err != nil {
-		y.w.cfg.Log.Warn("closing a chunk", "chunk", j.id, "error", err)
+		y.cfg.log.Warn("closing a chunk", "chunk", j.id, "error", err)
 	}
 	var err error
 	if j.sealed == 0 {
-		err = y.w.cfg.Catalog.LeaveChunk(j.id)
+		err = y.cfg.catalog.LeaveChunk(j.id)
 	} else {
-		err = y.w.cfg.Catalog.SealChunk(j.id, j.sealed)
+		err = y.cfg.catalog.SealChunk(j.id, j.sealed)
 	}
 	if err != nil {
 		return fmt.Errorf("recording chunk %v: %w", j.id, err)

@@ -27,7 +27,6 @@ type Writer struct {
 	space     *space
 	waiters   *waiters
 	collector *Collector
-	store     *store
 	stats     stats
 	// batchEncoder is one for all instances: its tables take 34 MiB.
 	batchEncoder func() (*zstd.Encoder, error)
@@ -62,7 +61,6 @@ func NewWriter(cfg Config) (*Writer, error) {
 		cut: cut, mem: w.mem, groups: cfg.Groups, space: w.space, waiters: w.waiters,
 		started: make(chan struct{}), drained: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
-	w.store = newStore(w)
 	w.batchEncoder = sync.OnceValues(func() (*zstd.Encoder, error) { return newEncoder(levelBest) })
 	return w, nil
 }
@@ -82,9 +80,22 @@ func (w *Writer) Spec(name string) pipeline.Spec {
 			{Name: "compress", Instances: p, Allocates: true, Ordered: true,
 				New: func(int) (pipeline.Module, error) { return &compress{w: w}, nil }},
 			{Name: "seal", Instances: p, Ordered: true, New: always(&seal{w.cfg.Sealer})},
-			{Name: "store", New: always(w.store)},
+			w.tail(),
 		},
 	}
+}
+
+// tail is the stage that stores, here or on another machine.
+func (w *Writer) tail() pipeline.StageSpec {
+	if w.cfg.Tail != nil {
+		return w.cfg.Tail(w)
+	}
+	s := newStore(w, storeConfig{
+		store: w.cfg.Store, volume: w.cfg.Keys.ID, session: w.cfg.Session, ordinal: w.cfg.Ordinal,
+		medium: w.cfg.Medium, catalog: w.cfg.Catalog, chunkSize: w.cfg.ChunkSize,
+		log: w.cfg.Log, faults: w.cfg.Faults,
+	})
+	return pipeline.StageSpec{Name: "store", New: func(int) (pipeline.Module, error) { return s, nil }}
 }
 
 // Collector is the head of the session's pipe. It works as soon as the pipe
@@ -137,14 +148,6 @@ func (w *Writer) Detach() error {
 	return errors.Join(errs...)
 }
 
-// restart is the first sequence number that is not acknowledged, after acked.
-func (w *Writer) restart(acked chunkfmt.Seq) chunkfmt.Seq {
-	if acked.Ordinal() != w.cfg.Ordinal {
-		return chunkfmt.MakeSeq(w.cfg.Ordinal, 1)
-	}
-	return acked + 1
-}
-
 // ack notes that all up to seq is stable, and mark with it, if there is one.
 func (w *Writer) ack(seq chunkfmt.Seq, mark *waiter, head Head) {
 	w.mu.Lock()
@@ -157,3 +160,25 @@ func (w *Writer) ack(seq chunkfmt.Seq, mark *waiter, head Head) {
 		w.waiters.ack(mark)
 	}
 }
+
+// placed says of groups where they are, and that they are no longer pending.
+func (w *Writer) placed(sl *sealed, chunk chunkfmt.ChunkID) {
+	for i := range sl.groups {
+		g := &sl.groups[i]
+		if g.kind == chunkfmt.KindData {
+			w.place(g, chunkfmt.Location{Chunk: chunk, Offset: g.tag.Offset, Length: uint32(g.tag.StoredLen())})
+		}
+	}
+}
+
+// place is placed for one group of data.
+func (w *Writer) place(g *group, l chunkfmt.Location) {
+	g.entry.store(l)
+	w.space.pending.Add(-int64(g.private.RawLen))
+	w.stats.dataStored.Add(int64(g.length))
+}
+
+func (w *Writer) appended(bytes int)        { w.space.appended.Add(int64(bytes)) }
+func (w *Writer) stalled(err error) bool    { return w.waiters.stalled(err) }
+func (w *Writer) retrying() <-chan struct{} { return w.waiters.retry }
+func (w *Writer) fail(err error)            { w.waiters.fail(err) }

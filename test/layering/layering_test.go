@@ -31,7 +31,7 @@ var rules = []rule{
 	{`pipeline`, ``},
 	{`pipeline/monitor`, `pipeline`},
 	{`pipeline/channel(/.*)?`, `pipeline|pipeline/channel|chunkfmt`},
-	{`pipeline/agent`, `pipeline|pipeline/channel|pipeline/monitor|chunkfmt`},
+	{`pipeline/agent`, `pipeline|pipeline/stage|chunkfmt`},
 	{`index`, `chunkfmt`},
 	{`index/dedup`, `chunkfmt|index`},
 	{`pipeline/stage`, `pipeline|chunkfmt|index/dedup|media`},

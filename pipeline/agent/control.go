@@ -1,0 +1,206 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"time"
+
+	"coffer/pipeline"
+)
+
+const (
+	pingTime = 3 * time.Second  // between two signs of life
+	deadTime = 12 * time.Second // without one, the other side counts as gone
+	stopTime = 10 * time.Second // for the other half to end in order
+)
+
+// control is the instance of the sending stage that attaches to the other half, and hears what becomes of shipments.
+type control struct{ *Sender }
+
+func (c *control) Run(ctx context.Context, p *pipeline.Port) (err error) {
+	c.window.mu.Lock()
+	c.window.port = p
+	c.window.mu.Unlock()
+	defer func() {
+		if err != nil {
+			c.w.Failed(err)
+		}
+	}()
+	alive, over := context.WithCancelCause(ctx)
+	defer over(nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.agents.Wait()
+		over(errOver)
+	}()
+	defer func() { <-done }()
+	patience := c.patience(alive)
+	defer patience.Stop()
+	wait := pause{}
+	for {
+		err := c.session(alive, &wait)
+		if errors.Is(context.Cause(alive), errOver) && ctx.Err() == nil {
+			c.stop(ctx)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var fatal *fatalError
+		if errors.As(err, &fatal) || c.cfg.Fatal(err) {
+			return err
+		}
+		if c.there {
+			c.cfg.Log.Warn("the server does not answer: waiting for it", "server pipe", c.cfg.Attach.Pipe, "cause", err)
+		}
+		c.set(false, err)
+		patience.Reset(c.timeout())
+		if err := wait.sleep(alive); err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// errOver: all agents have ended.
+var errOver = errors.New("all is shipped")
+
+// fatalError is what the other half ended with.
+type fatalError struct{ error }
+
+func (e *fatalError) Unwrap() error { return e.error }
+
+// patience tells those who wait, after Timeout without the other machine, that they wait in vain for now.
+func (c *control) patience(ctx context.Context) *time.Timer {
+	return time.AfterFunc(c.timeout(), func() {
+		if ctx.Err() == nil && c.cfg.Timeout > 0 {
+			c.w.Stalled(fmt.Errorf("%w: for %v now", ErrAway, c.cfg.Timeout))
+		}
+	})
+}
+
+func (c *control) timeout() time.Duration {
+	if c.cfg.Timeout > 0 {
+		return c.cfg.Timeout
+	}
+	return 1<<63 - 1
+}
+
+// session attaches and listens until the connection breaks.
+func (c *control) session(ctx context.Context, wait *pause) error {
+	request := c.cfg.Attach
+	request.Acked, _, _ = c.window.state()
+	var reply Attached
+	if err := c.cfg.Way.Call(ctx, http.MethodPost, Pipes, request, &reply); err != nil {
+		return err
+	}
+	if reply.Window < 1 {
+		return fmt.Errorf("a window of %d buffers: %w", reply.Window, ErrProtocol)
+	}
+	conn, in, err := c.cfg.Way.Upgrade(ctx, c.path("/acks"))
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	c.window.ack(reply.Acked, nil)
+	c.window.open(reply.Window)
+	if c.cause != nil {
+		c.cfg.Log.Info("the server answers again")
+	}
+	c.set(true, nil)
+	c.w.Stalled(nil)
+	wait.reset()
+	talk := make(chan error, 1)
+	ended, end := context.WithCancel(ctx)
+	go func() { talk <- c.talk(ended, conn) }()
+	err = c.listen(conn, in)
+	end()
+	err = errors.Join(err, conn.Close())
+	<-talk
+	return err
+}
+
+// talk shows that this side is there, and asks for a retry when somebody here wants to know.
+func (c *control) talk(ctx context.Context, conn net.Conn) error {
+	ping := time.NewTicker(pingTime)
+	defer ping.Stop()
+	for {
+		kind := byte(msgPing)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-c.w.Retry():
+			kind = msgRetry
+		case <-ping.C:
+		}
+		if _, err := conn.Write(appendMessage(nil, kind, nil)); err != nil {
+			return err
+		}
+	}
+}
+
+// listen takes in what the other half says.
+func (c *control) listen(conn net.Conn, in *bufio.Reader) error {
+	room := make([]byte, 0, 64<<10)
+	for {
+		if err := conn.SetReadDeadline(time.Now().Add(deadTime)); err != nil {
+			return err
+		}
+		kind, body, err := readMessage(in, room)
+		if err != nil {
+			return fmt.Errorf("listen for acknowledgements: %w", err)
+		}
+		switch kind {
+		case msgAck:
+			upTo, places, err := parseAck(body)
+			if err != nil {
+				return err
+			}
+			c.window.ack(upTo, places)
+		case msgStall, msgFail:
+			t, err := parseTrouble(body)
+			if err != nil {
+				return err
+			}
+			switch {
+			case t == nil:
+				c.w.Stalled(nil)
+			case kind == msgStall:
+				c.w.Stalled(c.cfg.Trouble(*t))
+			default:
+				return &fatalError{fmt.Errorf("the server's half of the pipe has failed: %w", c.cfg.Trouble(*t))}
+			}
+		case msgPing:
+		default:
+			return fmt.Errorf("message %q: %w", kind, ErrProtocol)
+		}
+	}
+}
+
+// pause is how long to wait before trying again: longer each time, and not in step with others.
+type pause struct{ next time.Duration }
+
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 5 * time.Second
+)
+
+func (p *pause) reset() { p.next = 0 }
+
+func (p *pause) sleep(ctx context.Context) error {
+	p.next = min(max(2*p.next, firstPause), lastPause)
+	t := time.NewTimer(p.next/2 + rand.N(p.next/2))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,270 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"coffer/chunkfmt"
+	"coffer/pipeline"
+	"coffer/pipeline/stage"
+)
+
+// Way leads to the machine of the receiver; *channel.Link is one.
+type Way interface {
+	Call(ctx context.Context, method, path string, in, out any) error
+	Upgrade(ctx context.Context, path string) (net.Conn, *bufio.Reader, error)
+}
+
+// ErrAway: the other machine has not answered for as long as the user wants to wait.
+var ErrAway = errors.New("the server does not answer")
+
+// Pipes is where the other machine's pipes are asked for, with an Attach; below it, by the name of the pipe, are the
+// connections of the agents (/agents/K) and of acknowledgements (/acks).
+const Pipes = "/v1/pipes"
+
+// Attach asks for the receiving half of a pipe (EXTEND_PIPE): for the one that there is, or for another that goes on
+// where the last one ended.
+type Attach struct {
+	Pipe    string       `json:"pipe"`   // its name, the same on both machines
+	Volume  string       `json:"volume"` // hexadecimal, as Session
+	Session string       `json:"session"`
+	Ordinal uint32       `json:"ordinal"` // of the session
+	Acked   chunkfmt.Seq `json:"acked"`   // the last number known to be stable, of whichever session
+	Agents  int          `json:"agents"`
+	Holder  string       `json:"holder"` // who writes, for others who would like to
+}
+
+// Attached is the answer.
+type Attached struct {
+	Acked  chunkfmt.Seq `json:"acked"`
+	Window int          `json:"window"` // buffers that may be under way
+}
+
+// SenderConfig says where to ship to. All fields but Timeout and Log are needed.
+type SenderConfig struct {
+	Way    Way
+	Attach Attach
+	// Fatal says of an error of Way that trying again is of no use.
+	Fatal func(error) bool
+	// Trouble makes an error of what the receiver says is wrong.
+	Trouble func(Trouble) error
+	// Timeout is for how long those who wait for the other machine are left waiting; 0: for ever. What waits is not
+	// lost after that, and goes on when the machine comes back.
+	Timeout time.Duration
+	Log     *slog.Logger
+}
+
+// Sender is the last stage of a pipe whose store is on another machine.
+type Sender struct {
+	cfg    SenderConfig
+	w      *stage.Writer
+	window *window
+	agents sync.WaitGroup // those that have not returned
+
+	mu       sync.Mutex    // guards what follows; nothing is locked after it
+	attached chan struct{} // closed while the other half is there
+	there    bool
+	since    time.Time // of the present state
+	cause    error     // why the other half is not there
+}
+
+// NewSender makes the last stage of w's pipe; Spec describes it.
+func NewSender(w *stage.Writer, cfg SenderConfig) *Sender {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	s := &Sender{cfg: cfg, w: w, window: newWindow(), attached: make(chan struct{}), since: time.Now()}
+	s.window.acked = cfg.Attach.Acked
+	s.agents.Add(cfg.Attach.Agents)
+	return s
+}
+
+// Spec describes the stage: an instance for each agent, and one for what is said about them.
+func (s *Sender) Spec() pipeline.StageSpec {
+	return pipeline.StageSpec{
+		Name: "send", Instances: s.cfg.Attach.Agents + 1,
+		New: func(i int) (pipeline.Module, error) {
+			if i == s.cfg.Attach.Agents {
+				return &control{s}, nil
+			}
+			return &sendAgent{s: s, number: i}, nil
+		},
+	}
+}
+
+// SenderStatus is a moment's picture of a Sender.
+type SenderStatus struct {
+	Attached bool         `json:"attached"` // the other machine answers
+	Since    time.Time    `json:"since"`
+	Cause    string       `json:"cause,omitempty"` // why it does not
+	Agents   int          `json:"agents"`
+	Acked    chunkfmt.Seq `json:"acked"`
+	UnderWay int          `json:"under_way"`    // buffers shipped, or being shipped, and not acknowledged
+	Resent   int64        `json:"bytes_resent"` // bytes shipped more than once
+}
+
+// Status says how it goes.
+func (s *Sender) Status() SenderStatus {
+	s.mu.Lock()
+	st := SenderStatus{Attached: s.there, Since: s.since, Agents: s.cfg.Attach.Agents}
+	if s.cause != nil {
+		st.Cause = s.cause.Error()
+	}
+	s.mu.Unlock()
+	st.Acked, st.UnderWay, st.Resent = s.window.state()
+	return st
+}
+
+// set notes whether the other half is there.
+func (s *Sender) set(there bool, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cause = cause
+	if there == s.there {
+		return
+	}
+	s.there, s.since = there, time.Now()
+	if there {
+		close(s.attached)
+	} else {
+		s.attached = make(chan struct{})
+	}
+}
+
+// await waits until the other half is there.
+func (s *Sender) await(ctx context.Context) error {
+	s.mu.Lock()
+	attached := s.attached
+	s.mu.Unlock()
+	select {
+	case <-attached:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s *Sender) path(rest string) string { return Pipes + "/" + s.cfg.Attach.Pipe + rest }
+
+// sendAgent ships what it receives over a connection of its own.
+type sendAgent struct {
+	s      *Sender
+	number int
+	port   *pipeline.Port
+	ended  bool // nothing more will be received
+}
+
+func (a *sendAgent) Run(ctx context.Context, p *pipeline.Port) error {
+	defer a.s.agents.Done()
+	a.port = p
+	wait := pause{}
+	for {
+		if err := a.s.await(ctx); err != nil {
+			return err
+		}
+		err := a.connection(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if a.ended {
+			if idle, _ := a.s.window.idle(a.number); idle {
+				return nil
+			}
+		}
+		a.s.cfg.Log.Debug("an agent's connection has ended", "agent", a.number, "cause", err)
+		if err := wait.sleep(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// connection makes a connection and ships on it until it breaks or all is done.
+func (a *sendAgent) connection(ctx context.Context) error {
+	conn, _, err := a.s.cfg.Way.Upgrade(ctx, a.s.path("/agents/"+strconv.Itoa(a.number)))
+	if err != nil {
+		return err
+	}
+	alive, lost := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(alive, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		// Nothing ever comes on it but its end.
+		_, err := conn.Read(make([]byte, 1))
+		lost(fmt.Errorf("the connection has ended: %w", errors.Join(err, io.ErrUnexpectedEOF)))
+	}()
+	err = a.ship(alive, conn)
+	stop()
+	err = errors.Join(err, conn.Close())
+	<-watched
+	return err
+}
+
+func (a *sendAgent) ship(alive context.Context, conn net.Conn) error {
+	w := a.s.window
+	for s := w.again(a.number, 0); s != nil; s = w.again(a.number, s.first) {
+		if err := a.write(conn, s); err != nil {
+			return err
+		}
+	}
+	for !a.ended {
+		if err := w.enter(alive); err != nil {
+			return err
+		}
+		b, err := a.port.ReceiveBuf(alive)
+		if err == io.EOF {
+			a.ended = true
+			break
+		}
+		if err != nil {
+			return err
+		}
+		sh := a.s.w.Shipment(b)
+		s := &shipment{Shipment: sh, first: sh.First(), agent: a.number}
+		w.add(s)
+		if err := a.write(conn, s); err != nil {
+			return err
+		}
+	}
+	for {
+		idle, changed := w.idle(a.number)
+		if idle {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-alive.Done():
+			return context.Cause(alive)
+		}
+	}
+}
+
+func (a *sendAgent) write(conn net.Conn, s *shipment) error {
+	defer a.s.window.written(s)
+	var head [frameHeader]byte
+	putFrame(&head, s.first, len(s.Bytes()))
+	if _, err := conn.Write(head[:]); err != nil {
+		return err
+	}
+	_, err := conn.Write(s.Bytes())
+	return err
+}
+
+// stop ends the other half, which has got everything (STOP_PIPE). What is stable is so already: this is for the
+// footers of its chunks.
+func (s *Sender) stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	if err := s.cfg.Way.Call(ctx, http.MethodDelete, s.path(""), nil, nil); err != nil {
+		s.cfg.Log.Info("the other half of the pipe did not end in order", "cause", err)
+	}
+}

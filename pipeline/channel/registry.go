@@ -1,0 +1,208 @@
+package channel
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"coffer/chunkfmt"
+)
+
+// Rights are what a client may do.
+type Rights struct {
+	// AppendOnly: nothing that was stored can be removed on the client's word.
+	AppendOnly bool `json:"append_only,omitempty"`
+	// Quota is how many bytes the client's volumes may take on the medium; 0: no limit.
+	Quota uint64 `json:"quota,omitempty"`
+}
+
+// Client is a machine that was let in.
+type Client struct {
+	Name    string    `json:"name"`
+	Key     Key       `json:"key"`
+	Since   time.Time `json:"since"`
+	Revoked bool      `json:"revoked,omitempty"`
+	Rights
+	// Volumes are the client's, in hexadecimal. The first that it names becomes its own; it sees no others.
+	Volumes []string `json:"volumes,omitempty"`
+}
+
+type invitation struct {
+	Name    string    `json:"name"`
+	Expires time.Time `json:"expires"`
+	Rights
+}
+
+// Registry keeps who may come in to one store: a folder with a file for each client and each open invitation. It
+// holds no secret that lets anybody in. Methods may be called concurrently, also by several processes.
+type Registry struct {
+	dir string
+	mu  sync.Mutex // held while a client's file is changed
+}
+
+// OpenRegistry opens, or makes, the registry in dir.
+func OpenRegistry(dir string) (*Registry, error) {
+	r := &Registry{dir: dir}
+	for _, d := range []string{r.clientPath(""), r.invitationPath("")} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("open the list of clients: %w", err)
+		}
+	}
+	return r, nil
+}
+
+func (r *Registry) clientPath(name string) string { return filepath.Join(r.dir, "clients", name) }
+func (r *Registry) invitationPath(name string) string {
+	return filepath.Join(r.dir, "invitations", name)
+}
+
+func fileOf(k Key) string { return hex.EncodeToString(k[:]) + ".json" }
+
+// Invite makes an invitation for one client, which is good until expires. ErrTaken if there is a client of that name.
+func (r *Registry) Invite(name string, rights Rights, expires time.Time) (Secret, error) {
+	if !goodName(name) {
+		return Secret{}, fmt.Errorf("client %.40q: %w: a name is letters, digits, dots and dashes, at most 64", name, ErrFormat)
+	}
+	clients, err := r.Clients()
+	if err != nil {
+		return Secret{}, err
+	}
+	for _, c := range clients {
+		if c.Name == name && !c.Revoked {
+			return Secret{}, fmt.Errorf("client %s: %w", name, ErrTaken)
+		}
+	}
+	s := newSecret()
+	if err := writeJSON(r.invitationPath(s.digest()), invitation{name, expires, rights}, writeNew); err != nil {
+		return Secret{}, fmt.Errorf("keep the invitation: %w", err)
+	}
+	return s, nil
+}
+
+func goodName(name string) bool {
+	bad := func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '-' || c == '_')
+	}
+	return name != "" && len(name) <= 64 && !strings.ContainsFunc(name, bad)
+}
+
+// Enroll lets the machine with that key in, for an invitation that was not used and has not expired at now. The same
+// machine may show the one that let it in again, since an answer can be lost. ErrRefused else.
+func (r *Registry) Enroll(s Secret, key Key, now time.Time) (Client, error) {
+	path := r.invitationPath(s.digest())
+	claim := path + "." + fileOf(key)
+	// Only one can take the file away.
+	if err := os.Rename(path, claim); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Client{}, fmt.Errorf("take the invitation: %w", err)
+	}
+	var i invitation
+	err := readJSON(claim, &i)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Client{}, fmt.Errorf("%w: the invitation was used, or never was one", ErrRefused)
+	}
+	if err != nil {
+		return Client{}, fmt.Errorf("read the invitation: %w", err)
+	}
+	if now.After(i.Expires) {
+		return Client{}, fmt.Errorf("%w: the invitation of %s has expired", ErrRefused, i.Name)
+	}
+	c := Client{Name: i.Name, Key: key, Since: now.UTC(), Rights: i.Rights}
+	err = writeJSON(r.clientPath(fileOf(key)), c, writeNew)
+	if errors.Is(err, fs.ErrExist) {
+		return r.Client(key)
+	}
+	if err != nil {
+		return Client{}, fmt.Errorf("keep the client: %w", err)
+	}
+	return c, nil
+}
+
+// Client is the client with that key. ErrRefused if there is none, or it was revoked.
+func (r *Registry) Client(key Key) (Client, error) {
+	var c Client
+	err := readJSON(r.clientPath(fileOf(key)), &c)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Client{}, fmt.Errorf("%w: no client has the key %v", ErrRefused, key)
+	case err != nil:
+		return Client{}, fmt.Errorf("find a client: %w", err)
+	case c.Revoked:
+		return c, fmt.Errorf("%w: %s was revoked", ErrRefused, c.Name)
+	}
+	return c, nil
+}
+
+// Clients lists all clients, also those that were revoked, by name.
+func (r *Registry) Clients() ([]Client, error) {
+	paths, err := filepath.Glob(r.clientPath("*.json"))
+	if err != nil {
+		return nil, fmt.Errorf("list the clients: %w", err)
+	}
+	var all []Client
+	for _, path := range paths {
+		var c Client
+		if err := readJSON(path, &c); err != nil {
+			return nil, fmt.Errorf("list the clients: %w", err)
+		}
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b Client) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// Own says whether a volume is the client's. A client that has none yet gets it, unless it is another's: ErrRefused.
+func (r *Registry) Own(c Client, v chunkfmt.VolumeID) error {
+	id := v.String()
+	if slices.Contains(c.Volumes, id) {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all, err := r.Clients()
+	if err != nil {
+		return err
+	}
+	for _, other := range all {
+		if other.Key == c.Key {
+			c = other
+		} else if slices.Contains(other.Volumes, id) {
+			return fmt.Errorf("%w: volume %v is not of %s", ErrRefused, v, c.Name)
+		}
+	}
+	switch {
+	case slices.Contains(c.Volumes, id):
+		return nil
+	case len(c.Volumes) > 0:
+		return fmt.Errorf("%w: %s has a volume already, and %v is not it", ErrRefused, c.Name, v)
+	}
+	c.Volumes = append(c.Volumes, id)
+	if err := writeJSON(r.clientPath(fileOf(c.Key)), c, writeFile); err != nil {
+		return fmt.Errorf("give volume %v to %s: %w", v, c.Name, err)
+	}
+	return nil
+}
+
+// Revoke shuts a client out, also if it is in. ErrNoClient if none of that name is let in.
+func (r *Registry) Revoke(name string) error {
+	all, err := r.Clients()
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		if c.Name == name && !c.Revoked {
+			c.Revoked = true
+			if err := writeJSON(r.clientPath(fileOf(c.Key)), c, writeFile); err != nil {
+				return fmt.Errorf("revoke %s: %w", name, err)
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: %w", name, ErrNoClient)
+}

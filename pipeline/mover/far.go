@@ -1,0 +1,80 @@
+package mover
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"coffer/chunkfmt"
+	"coffer/media/dir"
+	"coffer/media/remote"
+	"coffer/pipeline"
+	"coffer/pipeline/agent"
+	"coffer/pipeline/channel"
+	"coffer/pipeline/stage"
+)
+
+// Far is a store on another machine: what is written goes through a pipe that ends there, see Destination.
+type Far struct {
+	Way     agent.Way
+	Locator stage.Locator // asks where a group is
+	Agents  int           // connections for what is written; 0: 4
+	// Timeout is for how long a write or fsync waits for a machine that does not answer before it fails; 0: for ever.
+	Timeout time.Duration
+}
+
+const defaultAgents = 4
+
+// locator finds groups where the store is.
+func (s *Source) locator() stage.Locator {
+	if s.o.Far != nil {
+		return s.o.Far.Locator
+	}
+	return s.catalog
+}
+
+// lockState takes a lock in the state folder.
+func (s *Source) lockState(ctx context.Context) error {
+	state, err := dir.Open(s.o.StateDir, dir.Options{})
+	if err != nil {
+		return err
+	}
+	unlock, err := state.Lock(ctx, "lock", s.o.Holder)
+	if err != nil {
+		return errors.Join(err, state.Close())
+	}
+	s.closers = append(s.closers, func() error { return errors.Join(unlock(), state.Close()) })
+	return nil
+}
+
+// send makes the last stage of a pipe that ends on another machine.
+func (s *Source) send(pipe string, id chunkfmt.SessionID, begin beginning) func(*stage.Writer) pipeline.StageSpec {
+	agents := s.o.Far.Agents
+	if agents == 0 {
+		agents = defaultAgents
+	}
+	return func(w *stage.Writer) pipeline.StageSpec {
+		s.sender = agent.NewSender(w, agent.SenderConfig{
+			Way: s.o.Far.Way,
+			Attach: agent.Attach{
+				Pipe: pipe, Volume: s.keys.ID.String(), Session: hex.EncodeToString(id[:]), Ordinal: begin.ordinal,
+				Acked: begin.prev.Seq, Agents: agents, Holder: s.o.Holder,
+			},
+			Fatal:   isFinal,
+			Trouble: func(t agent.Trouble) error { return remote.Error(t.Code, t.Message) },
+			Timeout: s.o.Far.Timeout,
+			Log:     s.o.Log,
+		})
+		return s.sender.Spec()
+	}
+}
+
+// isFinal says that a server has answered, and will not answer otherwise.
+func isFinal(err error) bool {
+	var no *channel.Failure
+	return errors.Is(err, channel.ErrRefused) || errors.As(err, &no) && (no.Code == codeVoid || no.Code == codeBad)
+}
+
+// Sender tells how what is written gets to another machine; nil where the store is here.
+func (s *Source) Sender() *agent.Sender { return s.sender }

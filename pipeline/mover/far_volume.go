@@ -1,0 +1,298 @@
+package mover
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"coffer/chunkfmt"
+	"coffer/media"
+	"coffer/media/remote"
+	"coffer/pipeline"
+	"coffer/pipeline/agent"
+	"coffer/pipeline/channel"
+	"coffer/pipeline/stage"
+)
+
+// farVolume is a volume of a client's as a Destination keeps it.
+type farVolume struct {
+	d     *Destination
+	id    chunkfmt.VolumeID
+	lease lease
+
+	running atomic.Pointer[farPipe] // set under mu
+
+	mu      sync.Mutex // guards what follows; held while a pipe is made, and while the catalog is opened
+	catalog *media.Catalog
+	unlock  func() error
+	handler http.Handler
+}
+
+// farPipe is the receiving half of a pipe.
+type farPipe struct {
+	name       string
+	client     channel.Key
+	clientName string
+	holder     string
+	session    chunkfmt.SessionID
+	agents     int
+	receiver   *agent.Receiver
+	intake     *stage.Intake
+	pipe       *pipeline.Pipe
+	life       context.Context // of its connections
+	over       chan struct{}   // closed when it has ended
+	err        error           // why, then
+}
+
+func (v *farVolume) current() *farPipe { return v.running.Load() }
+
+// open opens the catalog, and keeps processes of this machine from writing the volume besides.
+func (v *farVolume) open(ctx context.Context) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.openLocked(ctx)
+}
+
+func (v *farVolume) openLocked(ctx context.Context) (err error) {
+	if v.handler != nil {
+		return nil
+	}
+	unlock := func() error { return nil }
+	if locker, ok := v.d.o.Medium.(media.Locker); ok {
+		if unlock, err = locker.Lock(ctx, media.VolumePrefix(v.id)+"lock", "coffer serve"); err != nil {
+			return err
+		}
+	}
+	c, err := media.OpenCatalog(v.d.life, v.d.o.CatalogPath(v.id), v.d.o.Medium, v.id, media.CatalogOptions{Log: v.d.o.Log})
+	if err != nil {
+		return errors.Join(err, unlock())
+	}
+	if err := c.Refresh(ctx); err != nil {
+		return errors.Join(err, c.Close(), unlock())
+	}
+	v.catalog, v.unlock = c, unlock
+	v.handler = remote.Handler(remote.Volume{
+		ID: v.id, Medium: v.d.o.Medium, Lookup: c.Lookup, Space: v.space,
+		Lease: func(r *http.Request, holder string) error {
+			return v.lease.take(channel.ClientOf(r.Context()), holder, v.d.o.Clock(), v.d.o.LeaseTime)
+		},
+		Release: func(r *http.Request) error { return v.lease.release(channel.ClientOf(r.Context()), v.d.o.Clock()) },
+	})
+	return nil
+}
+
+// space is what the medium has left, and the client's quota.
+func (v *farVolume) space(r *http.Request) (media.Space, error) {
+	spacer, ok := v.d.o.Medium.(media.Spacer)
+	if !ok {
+		return media.Space{}, errors.ErrUnsupported
+	}
+	space, err := spacer.Space(r.Context())
+	quota := channel.ClientOf(r.Context()).Quota
+	if err != nil || quota == 0 {
+		return space, err
+	}
+	used := v.used()
+	space.Total = min(space.Total, quota)
+	space.Free = min(space.Free, quota-min(used, quota))
+	return space, nil
+}
+
+// used is how many bytes the volume takes on the medium.
+func (v *farVolume) used() (n uint64) {
+	for _, c := range v.catalog.Chunks() {
+		n += uint64(c.Size)
+	}
+	return n
+}
+
+// attach gives a client the receiving half of its pipe.
+func (v *farVolume) attach(ctx context.Context, c channel.Client, a agent.Attach) (agent.Attached, error) {
+	const mostAgents = 64
+	session, err := hex.DecodeString(a.Session)
+	if err != nil || len(session) != len(chunkfmt.SessionID{}) || a.Pipe == "" || len(a.Pipe) > 256 ||
+		a.Agents < 1 || a.Agents > mostAgents || a.Ordinal == 0 || a.Ordinal > chunkfmt.MaxOrdinal {
+		return agent.Attached{}, fmt.Errorf("pipe %.80q of session %.80q with %d agents: %w", a.Pipe, a.Session, a.Agents, errBad)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := v.lease.take(c, a.Holder, v.d.o.Clock(), v.d.o.LeaseTime); err != nil {
+		return agent.Attached{}, err
+	}
+	if err := v.openLocked(ctx); err != nil {
+		return agent.Attached{}, err
+	}
+	p := v.current()
+	if p == nil || p.name != a.Pipe || p.client != c.Key || p.hasEnded() {
+		v.drop(p, fmt.Errorf("%s has begun another pipe", c.Name))
+		if p, err = v.start(ctx, c, a, chunkfmt.SessionID(session)); err != nil {
+			return agent.Attached{}, err
+		}
+	}
+	return agent.Attached{Acked: p.intake.Acked(), Window: v.d.o.Window}, nil
+}
+
+// start starts the receiving half behind what is acknowledged. mu is held.
+func (v *farVolume) start(ctx context.Context, c channel.Client, a agent.Attach, session chunkfmt.SessionID) (*farPipe, error) {
+	chunk, err := v.continues(ctx, a, session)
+	if err != nil {
+		return nil, err
+	}
+	log := v.d.o.Log.With("client", c.Name)
+	r := agent.NewReceiver(a.Agents, troubleOf, log)
+	in := stage.NewIntake(stage.IntakeConfig{
+		Store: v.d.o.Store, Volume: v.id, Session: session, Ordinal: a.Ordinal, Acked: a.Acked, Chunk: chunk,
+		Medium: v.d.o.Medium, Catalog: v.catalog, ChunkSize: v.d.o.ChunkBytes,
+		OnAcked: r.OnAcked, OnStalled: r.OnStalled, Log: log,
+	})
+	r.Feed(in)
+	p := &farPipe{
+		name: a.Pipe, client: c.Key, clientName: c.Name, holder: a.Holder, session: session, agents: a.Agents,
+		receiver: r, intake: in, over: make(chan struct{}),
+	}
+	life, end := context.WithCancel(v.d.life)
+	p.life = life
+	p.pipe, err = v.d.o.Starter.Initiate(v.d.life, pipeline.Spec{
+		Name: a.Pipe, Buffers: agent.Buffers(v.d.o.Window, a.Agents), Size: stage.BufferSize, Headroom: stage.Headroom,
+		Stages: []pipeline.StageSpec{r.Spec(), in.Tail()},
+	})
+	if err != nil {
+		end()
+		return nil, err
+	}
+	log.Info("a pipe has begun", "server pipe", p.name, "holder", p.holder, "session", a.Ordinal, "agents", a.Agents)
+	go func() {
+		defer close(p.over)
+		err := p.pipe.Wait()
+		if err != nil {
+			r.Fail(err)
+			log.Warn("a pipe was stopped", "server pipe", p.name, "cause", err)
+		} else {
+			log.Info("a pipe has ended", "server pipe", p.name)
+			end()
+		}
+		p.err = errors.Join(err, p.pipe.Close())
+		context.AfterFunc(v.d.life, end)
+	}()
+	v.running.Store(p)
+	return p, nil
+}
+
+func troubleOf(err error) agent.Trouble {
+	return agent.Trouble{Code: remote.Code(err), Message: err.Error()}
+}
+
+// continues says which chunk of the session is its last so far; 0: it has none. A later session makes it void. Of a
+// session that has acknowledged nothing no chunk counts, and they are removed, so that its header comes first.
+func (v *farVolume) continues(ctx context.Context, a agent.Attach, session chunkfmt.SessionID) (last uint32, err error) {
+	infos, err := v.d.o.Medium.List(ctx, media.VolumePrefix(v.id))
+	if err != nil {
+		return 0, fmt.Errorf("find the last chunk: %w", err)
+	}
+	var own []string
+	for _, info := range infos {
+		_, id, ok := media.ParseChunkName(info.Name)
+		switch {
+		case !ok || id.Ordinal() < a.Ordinal:
+		case id.Ordinal() > a.Ordinal:
+			return 0, fmt.Errorf("session %d: %w: %d", a.Ordinal, errVoid, id.Ordinal())
+		default:
+			last = max(last, id.Number())
+			own = append(own, info.Name)
+		}
+	}
+	for _, name := range own {
+		if err := v.belongs(ctx, name, session); err != nil {
+			return 0, err
+		}
+	}
+	if a.Acked.Ordinal() == a.Ordinal {
+		return last, nil
+	}
+	for _, name := range own {
+		if err := v.d.o.Medium.Remove(ctx, name); err != nil {
+			return 0, fmt.Errorf("remove what a session left that had not begun: %w", err)
+		}
+	}
+	if len(own) > 0 {
+		if err := v.catalog.Refresh(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+// belongs compares the session in a chunk's header. What has no header yet belongs to nobody else.
+func (v *farVolume) belongs(ctx context.Context, name string, session chunkfmt.SessionID) error {
+	var b [chunkfmt.ChunkHeaderSize]byte
+	n, err := v.d.o.Medium.ReadAt(ctx, name, b[:], 0)
+	if err != nil && err != io.EOF {
+		return fmt.Errorf("find whose chunk it is: %w", err)
+	}
+	if n < len(b) {
+		return nil
+	}
+	h, err := chunkfmt.ParseChunkHeader(b[:])
+	if err == nil && h.Session != session {
+		return fmt.Errorf("%s: %w", name, errVoid)
+	}
+	return nil // what can't be read is not what counts
+}
+
+func (p *farPipe) hasEnded() bool {
+	select {
+	case <-p.over:
+		return true
+	case <-p.pipe.Done():
+		<-p.over
+		return true
+	default:
+		return false
+	}
+}
+
+// drop stops a pipe, if there is one, and waits for its end. mu is held.
+func (v *farVolume) drop(p *farPipe, why error) {
+	if p == nil {
+		return
+	}
+	p.pipe.Abort(why)
+	<-p.over
+	v.running.CompareAndSwap(p, nil)
+}
+
+// lookAfter stops the pipe of a client that was revoked, or has not been heard of for longer than its lease.
+func (v *farVolume) lookAfter() {
+	p := v.current()
+	if p == nil {
+		return
+	}
+	silent := p.receiver.Silence()
+	v.lease.hear(v.d.o.Clock().Add(-silent))
+	_, err := v.d.o.Registry.Client(p.client)
+	if !errors.Is(err, channel.ErrRefused) && silent < v.d.o.LeaseTime {
+		return
+	}
+	if err == nil {
+		err = fmt.Errorf("%s was not heard of for %v", p.clientName, silent.Round(1e9))
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.drop(p, err)
+}
+
+func (v *farVolume) close() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.drop(v.current(), errors.New("the server is ending"))
+	if v.handler == nil {
+		return nil
+	}
+	v.handler = nil
+	return errors.Join(v.catalog.Close(), v.unlock())
+}

@@ -1,0 +1,109 @@
+package mover
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"coffer/media"
+	"coffer/pipeline/channel"
+)
+
+// lease is the right of one client to write a volume. It lasts for a while after the client was last heard of, which
+// counts anew when the server starts: a client that has lost its server comes back first.
+type lease struct {
+	path string
+
+	mu    sync.Mutex // guards what follows
+	read  bool
+	heard time.Time
+	held  leaseFile
+}
+
+type leaseFile struct {
+	Client channel.Key `json:"client"`
+	Name   string      `json:"name"`
+	Holder string      `json:"holder"`
+}
+
+// take gives the lease to a client, or says who has it: a *media.LockedError.
+func (l *lease) take(c channel.Client, holder string, now time.Time, lasts time.Duration) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.load(now); err != nil {
+		return err
+	}
+	if l.held.Name != "" && l.held.Client != c.Key && now.Sub(l.heard) < lasts {
+		return &media.LockedError{Name: "of the volume", Holder: fmt.Sprintf("%s (%s)", l.held.Name, l.held.Holder)}
+	}
+	held := leaseFile{Client: c.Key, Name: c.Name, Holder: holder}
+	if held != l.held {
+		if err := l.keep(held); err != nil {
+			return err
+		}
+	}
+	l.held, l.heard = held, now
+	return nil
+}
+
+// release gives the lease back if the client has it.
+func (l *lease) release(c channel.Client, now time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.load(now); err != nil || l.held.Client != c.Key {
+		return err
+	}
+	if err := os.Remove(l.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("give a lease back: %w", err)
+	}
+	l.held = leaseFile{}
+	return nil
+}
+
+// hear says that the client that holds the lease was heard of.
+func (l *lease) hear(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at.After(l.heard) {
+		l.heard = at
+	}
+}
+
+func (l *lease) load(now time.Time) error {
+	if l.read {
+		return nil
+	}
+	b, err := os.ReadFile(l.path)
+	if err == nil {
+		err = json.Unmarshal(b, &l.held)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read a lease: %w", err)
+	}
+	l.read, l.heard = true, now
+	return nil
+}
+
+// keep writes the lease down. It need not outlive a power cut: the client's session is in the log then.
+func (l *lease) keep(held leaseFile) error {
+	b, err := json.Marshal(held)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(l.path), 0o700)
+	}
+	fresh := l.path + ".new"
+	if err == nil {
+		err = os.WriteFile(fresh, b, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(fresh, l.path)
+	}
+	if err != nil {
+		return fmt.Errorf("keep a lease: %w", err)
+	}
+	return nil
+}
