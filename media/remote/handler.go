@@ -20,8 +20,8 @@ const maxRead = 16 << 20
 type Volume struct {
 	ID     chunkfmt.VolumeID
 	Medium media.Medium
-	// Lookup finds a group on the medium; *media.Catalog does.
-	Lookup func(chunkfmt.Seq) (chunkfmt.Location, error)
+	// Places finds a group on the medium; *media.Catalog does.
+	Places func(chunkfmt.Seq) ([]chunkfmt.Location, error)
 	// Space is what the medium has left for the volume.
 	Space func(r *http.Request) (media.Space, error)
 	// Lease takes, Release gives back the right to write the volume.
@@ -35,7 +35,7 @@ type Volume struct {
 //	GET    /objects/NAME?off=O&len=N    bytes, fewer at the end
 //	POST   /sync/NAME                   makes a chunk stable
 //	GET    /space                       free and total bytes
-//	GET    /places/SEQ                  where a group is
+//	GET    /places/SEQ                  all places of a group
 //	POST   /lease   DELETE /lease       the right to write
 //
 // A failure is a status of 4xx or 5xx with a JSON body of a code and a message.
@@ -124,8 +124,8 @@ func (h *handler) place(w http.ResponseWriter, r *http.Request) {
 		answer(w, nil, media.ErrNoTag)
 		return
 	}
-	l, err := h.v.Lookup(chunkfmt.Seq(seq))
-	answer(w, l, err)
+	places, err := h.v.Places(chunkfmt.Seq(seq))
+	answer(w, places, err)
 }
 
 func (h *handler) lease(w http.ResponseWriter, r *http.Request) {

@@ -129,14 +129,14 @@ func (m *Medium) Space(ctx context.Context) (media.Space, error) {
 	return m.space, nil
 }
 
-// Lookup finds a group, as media.Catalog does: where the store is, there is its catalog.
-func (m *Medium) Lookup(seq chunkfmt.Seq) (l chunkfmt.Location, err error) {
+// Places finds a group, as media.Catalog does: where the store is, there is its catalog.
+func (m *Medium) Places(seq chunkfmt.Seq) (places []chunkfmt.Location, err error) {
 	// As long as it takes: who waits for the group knows when to stop.
 	path := "/places/" + strconv.FormatUint(uint64(seq), 10)
-	if err := m.call(context.Background(), http.MethodGet, path, nil, &l); err != nil {
-		return l, fmt.Errorf("look up %v: %w", seq, err)
+	if err := m.call(context.Background(), http.MethodGet, path, nil, &places); err != nil {
+		return nil, fmt.Errorf("look up %v: %w", seq, err)
 	}
-	return l, nil
+	return places, nil
 }
 
 // lease is a request for the right to write the volume, and the answer when somebody else has it.

@@ -77,7 +77,7 @@ func (v *farVolume) openLocked(ctx context.Context) (err error) {
 	}
 	v.catalog, v.unlock = c, unlock
 	v.handler = remote.Handler(remote.Volume{
-		ID: v.id, Medium: v.d.o.Medium, Lookup: c.Lookup, Space: v.space,
+		ID: v.id, Medium: v.d.o.Medium, Places: c.Places, Space: v.space,
 		Lease: func(r *http.Request, holder string) error {
 			return v.lease.take(channel.ClientOf(r.Context()), holder, v.d.o.Clock(), v.d.o.LeaseTime)
 		},

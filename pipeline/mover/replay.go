@@ -42,8 +42,13 @@ type part struct {
 // applyRecords is how many records go into one commit of the index.
 const applyRecords = 100_000
 
-// errEnd ends the reading of the last session where its valid prefix ends.
-var errEnd = errors.New("end of the log")
+var (
+	// errEnd ends the reading of a session: what follows is void.
+	errEnd = errors.New("end of the log")
+	// errGap ends the reading of a chunk of the last session where its valid prefix ends. The session may have gone on
+	// from there in another chunk, once its server was back.
+	errGap = errors.New("end of the chunk")
+)
 
 // run reads the sessions of path from the head on.
 func (r *replayer) run(ctx context.Context, path []*session, head index.Head) error {
@@ -104,6 +109,9 @@ func (r *replayer) session(ctx context.Context, s, successor *session) error {
 		err := r.chunk(ctx, s, c, m, w)
 		if errors.Is(err, errEnd) {
 			break
+		}
+		if errors.Is(err, errGap) {
+			continue
 		}
 		if err != nil {
 			return err
@@ -196,13 +204,13 @@ func (r *replayer) chunk(ctx context.Context, s *session, c chunk, m *mirror, w 
 		}
 		if seq > r.next {
 			if r.next > w.stable {
-				return errEnd
+				return errGap
 			}
 			if err := r.fill(ctx, s, m, min(seq, w.stable+1)); err != nil {
 				return err
 			}
 			if r.next > w.stable && seq > r.next {
-				return errEnd
+				return errGap
 			}
 		}
 		if err := r.take(ctx, s, c, e, m, w); err != nil {
@@ -223,7 +231,7 @@ func (r *replayer) take(ctx context.Context, s *session, c chunk, e chunkfmt.Ent
 				return err
 			}
 			if seq > w.stable {
-				return errEnd
+				return errGap
 			}
 			if payload, err = m.payload(ctx, seq); err != nil {
 				return fmt.Errorf("%w: batch %v of %s, and its copy: %w", ErrDamaged, seq, c.name, err)
@@ -241,7 +249,7 @@ func (r *replayer) take(ctx context.Context, s *session, c chunk, e chunkfmt.Ent
 				return err
 			}
 			if !ok {
-				return errEnd
+				return errGap
 			}
 		}
 		if e.Tag.Kind == chunkfmt.KindData {

@@ -17,7 +17,8 @@ type Records interface {
 
 // Locator finds groups on the medium, without hints; *media.Catalog does.
 type Locator interface {
-	Lookup(seq chunkfmt.Seq) (chunkfmt.Location, error)
+	// Places gives all places of group seq, at least one; media.ErrNoTag if there is none.
+	Places(seq chunkfmt.Seq) ([]chunkfmt.Location, error)
 }
 
 // Reader reads named objects of a medium.

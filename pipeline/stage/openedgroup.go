@@ -37,28 +37,34 @@ func (g *Groups) load(ctx context.Context, seq chunkfmt.Seq, room func(n int) []
 	return g.fetch(ctx, &o, hint)
 }
 
-// fetch tries the place of the hint, then what the locator says.
+// fetch tries the place of the hint, then all that the locator knows: a group may be whole in one and damaged in
+// another.
 func (g *Groups) fetch(ctx context.Context, o *opening, hint chunkfmt.Location) error {
-	var first error
+	var failed error
 	if hint.Chunk != 0 {
-		first = g.read(ctx, o, hint)
-		if first == nil || ctx.Err() != nil {
-			return first
+		failed = g.read(ctx, o, hint)
+		if failed == nil || ctx.Err() != nil {
+			return failed
 		}
 	}
-	l, err := g.cfg.Locator.Lookup(o.rec.Seq)
+	places, err := g.cfg.Locator.Places(o.rec.Seq)
 	switch {
 	case errors.Is(err, media.ErrNoTag):
-		return errors.Join(first, fmt.Errorf("group %v: %w: %w", o.rec.Seq, ErrDamaged, err))
+		return errors.Join(failed, fmt.Errorf("group %v: %w: %w", o.rec.Seq, ErrDamaged, err))
 	case err != nil:
-		return fmt.Errorf("group %v: looking for it: %w", o.rec.Seq, err)
-	case l == hint:
-		return first
+		return fmt.Errorf("group %v: looking for it: %w", o.rec.Seq, errors.Join(err, failed))
 	}
-	if err := g.read(ctx, o, l); err != nil {
-		return errors.Join(err, first)
+	for _, at := range places {
+		if at == hint {
+			continue
+		}
+		err := g.read(ctx, o, at)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		failed = errors.Join(failed, err)
 	}
-	return nil
+	return failed
 }
 
 // scratch has memory for what a group is on its way to be plaintext: sealed, or
