@@ -26,6 +26,7 @@ type serveOptions struct {
 	store  string
 	listen string
 	window int
+	fault  string
 	out    io.Writer
 }
 
@@ -46,6 +47,7 @@ store and needs none: a directory that is empty or does not exist is made a stor
 	}
 	cmd.Flags().StringVar(&o.listen, "listen", ":"+channel.DefaultPort, "`address` to listen at")
 	cmd.Flags().IntVar(&o.window, "buffers", 32, "`number` of 1 MiB buffers for each client that writes")
+	addFault(cmd.Flags(), &o.fault)
 	return cmd
 }
 
@@ -106,6 +108,10 @@ func (s *served) identity() (channel.Identity, error) {
 func (s *served) addressFile() string { return filepath.Join(s.state, "address") }
 
 func runServe(ctx context.Context, o serveOptions) (err error) {
+	faults, err := faultsOf(o.fault)
+	if err != nil {
+		return err
+	}
 	s, err := openServed(ctx, o.store, true)
 	if err != nil {
 		return err
@@ -129,7 +135,7 @@ func runServe(ctx context.Context, o serveOptions) (err error) {
 	d := mover.NewDestination(context.WithoutCancel(ctx), mover.DestinationOptions{
 		Medium: s.medium, Store: s.id, Registry: s.registry, Starter: m,
 		CatalogPath: func(v chunkfmt.VolumeID) string { return catalogPath(s.path, v) },
-		LeaseDir:    filepath.Join(s.state, "leases"), Window: o.window, Log: log,
+		LeaseDir:    filepath.Join(s.state, "leases"), Window: o.window, Faults: faults, Log: log,
 	})
 	ctx, end := context.WithCancel(ctx)
 	defer end()

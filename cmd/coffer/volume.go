@@ -50,16 +50,20 @@ func (o *volumeOptions) addLimits(flags *pflag.FlagSet) {
 	flags.Var(&o.cache, "cache", "`size` of the cache of what was read, like 256M")
 	flags.IntVar(&o.agents, "agents", 4, "`number` of connections to a server for what is written")
 	flags.DurationVar(&o.timeout, "timeout", 0, "fail what waits for a server that has not answered for so long; 0: wait")
-	flags.StringVar(&o.fault, "fault", "", "break a promise on purpose")
+	addFault(flags, &o.fault)
+}
+
+func addFault(flags *pflag.FlagSet, fault *string) {
+	flags.StringVar(fault, "fault", "", "break a promise on purpose")
 	flags.MarkHidden("fault") // fails only for a flag that is not there
 }
 
-// faults are the negative controls of the crash tests. Nobody gets them by a slip of the finger.
-func (o *volumeOptions) faults() (stage.Faults, error) {
-	if o.fault != "" && os.Getenv("COFFER_TEST_FAULTS") != "1" {
+// faultsOf are the negative controls of the crash tests. Nobody gets them by a slip of the finger.
+func faultsOf(fault string) (stage.Faults, error) {
+	if fault != "" && os.Getenv("COFFER_TEST_FAULTS") != "1" {
 		return stage.Faults{}, fmt.Errorf("%w: --fault is for tests", errUsage)
 	}
-	switch o.fault {
+	switch fault {
 	case "":
 		return stage.Faults{}, nil
 	case "batch-first":
@@ -67,7 +71,7 @@ func (o *volumeOptions) faults() (stage.Faults, error) {
 	case "no-sync":
 		return stage.Faults{NoSync: true}, nil
 	}
-	return stage.Faults{}, fmt.Errorf("%w: no such fault: %s", errUsage, o.fault)
+	return stage.Faults{}, fmt.Errorf("%w: no such fault: %s", errUsage, fault)
 }
 
 // opened is a store whose key is at hand and the place of one of its volumes in it.
@@ -147,7 +151,7 @@ func (o *volumeOptions) unlocked(ctx context.Context, m media.Medium) ([32]byte,
 }
 
 func (s *opened) moverOptions(o *volumeOptions, holder string) (mover.Options, error) {
-	faults, err := o.faults()
+	faults, err := faultsOf(o.fault)
 	return mover.Options{
 		Medium: s.medium, Far: s.far, Store: s.id, Master: s.master, Volume: o.name, StateDir: s.state,
 		CatalogPath: catalogPath(s.path, s.volume),

@@ -86,6 +86,11 @@ func (r *Receiver) Agent(k int, c net.Conn, in *bufio.Reader) bool {
 		case <-r.ended:
 			return false
 		case r.conns[k] <- conn{c, in}:
+			select {
+			case <-r.ended: // End may not have seen it
+				r.End()
+			default:
+			}
 			return true
 		case old := <-r.conns[k]: // nobody has looked at it yet
 			_ = old.Close()
@@ -106,8 +111,17 @@ func (r *Receiver) Fail(err error) { r.acks.failed(err) }
 func (r *Receiver) Silence() time.Duration { return r.acks.silence() }
 
 // End ends the stage once the agents have received what is under way on their connections: the sender has said that
-// there is no more.
-func (r *Receiver) End() { r.end.Do(func() { close(r.ended) }) }
+// there is no more. It may be called more than once.
+func (r *Receiver) End() {
+	r.end.Do(func() { close(r.ended) })
+	for _, conns := range r.conns {
+		select {
+		case c := <-conns:
+			_ = c.Close() // nobody will look at it
+		default:
+		}
+	}
+}
 
 // receiveAgent is one agent.
 type receiveAgent struct {

@@ -20,7 +20,7 @@ import (
 
 // Info tells what the process behind a socket serves.
 type Info struct {
-	MountPoint string    `json:"mount_point"`     // empty where nothing is mounted
+	MountPoint string    `json:"mount_point"`      // empty where nothing is mounted
 	Serves     string    `json:"serves,omitempty"` // the address at which a store is served to other machines
 	Store      string    `json:"store"`
 	Volume     string    `json:"volume"`

@@ -18,6 +18,7 @@ import (
 	"coffer/pipeline"
 	"coffer/pipeline/agent"
 	"coffer/pipeline/channel"
+	"coffer/pipeline/stage"
 )
 
 // DestinationOptions say what a Destination serves. All fields but the limits, Clock and Log are needed.
@@ -34,6 +35,7 @@ type DestinationOptions struct {
 	Window     int           // buffers of 1 MiB that may be under way in a pipe; 32
 	ChunkBytes int64         // length at which a chunk is closed; 128 MiB
 	LeaseTime  time.Duration // for which a client that is not heard of keeps its volume; a minute
+	Faults     stage.Faults  // deliberate defects, for negative controls of crash tests only
 	Clock      func() time.Time
 	Log        *slog.Logger
 }

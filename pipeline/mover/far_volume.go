@@ -45,6 +45,8 @@ type farPipe struct {
 	intake     *stage.Intake
 	pipe       *pipeline.Pipe
 	life       context.Context // of its connections
+	cut        func()          // ends life
+	dropped    atomic.Bool     // it was not the pipe that failed: the client may attach again
 	over       chan struct{}   // closed when it has ended
 	err        error           // why, then
 }
@@ -148,7 +150,7 @@ func (v *farVolume) start(ctx context.Context, c channel.Client, a agent.Attach,
 	in := stage.NewIntake(stage.IntakeConfig{
 		Store: v.d.o.Store, Volume: v.id, Session: session, Ordinal: a.Ordinal, Acked: a.Acked, Chunk: chunk,
 		Medium: v.d.o.Medium, Catalog: v.catalog, ChunkSize: v.d.o.ChunkBytes,
-		OnAcked: r.OnAcked, OnStalled: r.OnStalled, Log: log,
+		OnAcked: r.OnAcked, OnStalled: r.OnStalled, Log: log, Faults: v.d.o.Faults,
 	})
 	r.Feed(in)
 	p := &farPipe{
@@ -156,7 +158,7 @@ func (v *farVolume) start(ctx context.Context, c channel.Client, a agent.Attach,
 		receiver: r, intake: in, over: make(chan struct{}),
 	}
 	life, end := context.WithCancel(v.d.life)
-	p.life = life
+	p.life, p.cut = life, end
 	p.pipe, err = v.d.o.Starter.Initiate(v.d.life, pipeline.Spec{
 		Name: a.Pipe, Buffers: agent.Buffers(v.d.o.Window, a.Agents), Size: stage.BufferSize, Headroom: stage.Headroom,
 		Stages: []pipeline.StageSpec{r.Spec(), in.Tail()},
@@ -169,15 +171,20 @@ func (v *farVolume) start(ctx context.Context, c channel.Client, a agent.Attach,
 	go func() {
 		defer close(p.over)
 		err := p.pipe.Wait()
-		if err != nil {
-			r.Fail(err)
-			log.Warn("a pipe was stopped", "server pipe", p.name, "cause", err)
-		} else {
+		r.End()
+		switch {
+		case err == nil:
 			log.Info("a pipe has ended", "server pipe", p.name)
+		case p.dropped.Load():
+			log.Info("a pipe was stopped", "server pipe", p.name, "cause", err)
+		default:
+			log.Error("a pipe has failed", "server pipe", p.name, "cause", err)
+			r.Fail(err)
+		}
+		if err == nil || p.dropped.Load() {
 			end()
 		}
 		p.err = errors.Join(err, p.pipe.Close())
-		context.AfterFunc(v.d.life, end)
 	}()
 	v.running.Store(p)
 	return p, nil
@@ -261,8 +268,10 @@ func (v *farVolume) drop(p *farPipe, why error) {
 	if p == nil {
 		return
 	}
+	p.dropped.Store(true)
 	p.pipe.Abort(why)
 	<-p.over
+	p.cut()
 	v.running.CompareAndSwap(p, nil)
 }
 

@@ -93,15 +93,8 @@ type series struct {
 
 func newSeries(t *testing.T, dir string, disk *rig.Disk) *series {
 	t.Helper()
-	seed := uint64(rig.Count(t, "COFFER_SEED", int(time.Now().UnixNano()&0xffffffff)))
-	t.Logf("COFFER_SEED=%d", seed)
-	s := &series{
-		seed: seed, rng: rand.New(rand.NewPCG(seed, 1)),
-		user: rig.NewUser(t, filepath.Join(dir, "home")), disk: disk,
-		store: filepath.Join(dir, "store"), mnt: filepath.Join(dir, "mnt"),
-		state: newModel(),
-	}
-	if disk != nil {
+	s := newUninitialised(t, dir)
+	if s.disk = disk; disk != nil {
 		s.store = filepath.Join(disk.Dir, "store")
 	}
 	s.user.Run(t, "init", s.store)
@@ -109,6 +102,19 @@ func newSeries(t *testing.T, dir string, disk *rig.Disk) *series {
 		rig.Output(t, "sync", "-f", disk.Dir)
 	}
 	return s
+}
+
+// newUninitialised is a series whose store is not made yet.
+func newUninitialised(t *testing.T, dir string) *series {
+	t.Helper()
+	seed := uint64(rig.Count(t, "COFFER_SEED", int(time.Now().UnixNano()&0xffffffff)))
+	t.Logf("COFFER_SEED=%d", seed)
+	return &series{
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 1)),
+		user:  rig.NewUser(t, filepath.Join(dir, "home")),
+		store: filepath.Join(dir, "store"), mnt: filepath.Join(dir, "mnt"),
+		state: newModel(),
+	}
 }
 
 func (s *series) moveStateTo(t *testing.T, disk *rig.Disk) {

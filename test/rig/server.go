@@ -1,0 +1,92 @@
+package rig
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Server is a store that is served; its process is a child of the test.
+type Server struct {
+	Store   string
+	Address string // host:port that it listens at
+	user    *User
+	flags   []string
+	cmd     *exec.Cmd
+	log     *log
+	done    chan struct{}
+}
+
+// Serve serves store, which is made if it is missing, at a port of its own, and returns when it listens.
+func (u *User) Serve(tb testing.TB, store string, flags ...string) *Server {
+	tb.Helper()
+	s := &Server{Store: store, Address: "127.0.0.1:0", user: u, flags: flags, log: &log{}}
+	Must(tb, s.Start())
+	tb.Cleanup(func() {
+		s.Kill()
+		if tb.Failed() && s.Log() != "" {
+			tb.Logf("log of the server of %s:\n%s", store, s.Log())
+		}
+	})
+	return s
+}
+
+// Start starts the server again after Kill or Stop, at the same address.
+func (s *Server) Start() error {
+	s.cmd = s.user.Coffer(append([]string{"serve", s.Store, "--listen", s.Address}, s.flags...)...)
+	s.cmd.Stderr = s.log
+	stdout, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	ready := make(chan string, 1)
+	done := make(chan struct{})
+	s.done = done
+	cmd := s.cmd
+	go func() {
+		defer close(done)
+		lines := bufio.NewReader(stdout)
+		line, _ := lines.ReadString('\n')
+		ready <- line
+		io.Copy(s.log, lines)
+		cmd.Wait()
+	}()
+	line := <-ready
+	_, rest, ok := strings.Cut(line, " is served at ")
+	if !ok {
+		s.Kill()
+		return fmt.Errorf("serve %s: %q\n%s", s.Store, line, s.Log())
+	}
+	s.Address, _, _ = strings.Cut(rest, ";")
+	return nil
+}
+
+// Kill ends the server with SIGKILL and waits for its end.
+func (s *Server) Kill() {
+	s.cmd.Process.Kill()
+	<-s.done
+}
+
+// Stop ends the server in order and waits for its end.
+func (s *Server) Stop() {
+	s.cmd.Process.Signal(unix.SIGTERM)
+	<-s.done
+}
+
+// Log is what the server printed so far.
+func (s *Server) Log() string { return s.log.String() }
+
+// Invite makes an invitation for a client that finds the server at address.
+func (s *Server) Invite(tb testing.TB, name, address string, flags ...string) string {
+	tb.Helper()
+	args := append([]string{"invite", s.Store, name, "--address", address}, flags...)
+	return strings.TrimSpace(s.user.Run(tb, args...))
+}
