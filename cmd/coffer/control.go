@@ -15,6 +15,7 @@ import (
 	"coffer/fusefs/tree"
 	"coffer/fusefs/walk"
 	"coffer/pipeline"
+	"coffer/pipeline/agent"
 	"coffer/pipeline/monitor"
 )
 
@@ -81,7 +82,9 @@ type mountStatus struct {
 	Space      tree.Space      `json:"space"`
 	Tree       tree.Status     `json:"tree"`
 	Pipe       pipeline.Status `json:"pipe"`
-	LastError  string          `json:"last_error,omitempty"`
+	// Server is the way to the server that the store is on; absent where it is here.
+	Server    *agent.SenderStatus `json:"server,omitempty"`
+	LastError string              `json:"last_error,omitempty"`
 }
 
 // Status implements monitor.Control.
@@ -93,6 +96,10 @@ func (c *control) Status(ctx context.Context) (any, error) {
 	s.Pending, s.Duplicate = c.v.source.Writer().Pending(), c.v.source.Writer().Duplicate()
 	if stages := s.Pipe.Stages; len(stages) > 0 {
 		s.BytesIn, s.Stored = stages[0].BytesOut, stages[len(stages)-1].BytesIn
+	}
+	if sender := c.v.source.Sender(); sender != nil {
+		status := sender.Status()
+		s.Server, s.LastError = &status, status.Cause
 	}
 	if err := c.v.tree.Failed(); err != nil {
 		s.LastError = err.Error()

@@ -45,6 +45,7 @@ func newInvite() *cobra.Command {
 	flags := cmd.Flags()
 	flags.BoolVar(&o.rights.AppendOnly, "append-only", false, "nothing that was stored can be removed on the machine's word")
 	flags.Var(&o.quota, "quota", "`size` that the machine may take on the store's medium, like 100G")
+	flags.StringSliceVar(&o.rights.With, "with", nil, "`names` of machines whose volumes this one may use too, one of them writing at a time")
 	flags.DurationVar(&o.expires, "expires", 24*time.Hour, "how long the invitation is good for")
 	flags.StringVar(&o.address, "address", "", "`host:port` at which the machine finds this server, where that is not the host's name")
 	return cmd

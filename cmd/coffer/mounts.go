@@ -86,11 +86,6 @@ func resolve(path string) (string, error) {
 	return filepath.Join(above, filepath.Base(abs)), nil
 }
 
-func (m *mounted) status(ctx context.Context) (s mountStatus, err error) {
-	err = m.Call(ctx, "status", nil, &s)
-	return s, said(err)
-}
-
 func (m *mounted) sync(ctx context.Context) error { return said(m.Call(ctx, "sync", nil, nil)) }
 
 func (m *mounted) unmount(ctx context.Context) error { return said(m.Call(ctx, "umount", nil, nil)) }

@@ -168,6 +168,8 @@ type serveStatus struct {
 	Store  string            `json:"store"`
 	Pid    int               `json:"pid"`
 	Pipes  []mover.FarStatus `json:"pipes"`
+	// LastError is why the process did not say more.
+	LastError string `json:"last_error,omitempty"`
 }
 
 var errServes = fmt.Errorf("%w: this process serves a store and has no mount", errUsage)

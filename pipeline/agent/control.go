@@ -31,15 +31,20 @@ func (c *control) Run(ctx context.Context, p *pipeline.Port) (err error) {
 			c.w.Failed(err)
 		}
 	}()
-	alive, over := context.WithCancelCause(ctx)
-	defer over(nil)
-	done := make(chan struct{})
+	alive, end := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
 	go func() {
-		defer close(done)
-		c.agents.Wait()
-		over(errOver)
+		defer close(watched)
+		select {
+		case <-c.over:
+			end(errOver)
+		case <-alive.Done():
+		}
 	}()
-	defer func() { <-done }()
+	defer func() {
+		end(nil)
+		<-watched
+	}()
 	patience := c.patience(alive)
 	defer patience.Stop()
 	wait := pause{}

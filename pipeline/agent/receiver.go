@@ -160,7 +160,9 @@ func (a *receiveAgent) connection(parent context.Context, c conn) error {
 	_ = c.Close()
 	var broken *brokenError
 	if errors.As(err, &broken) && parent.Err() == nil {
-		a.r.log.Debug("an agent's connection has ended", "agent", a.number, "cause", err)
+		if errors.Is(err, ErrProtocol) {
+			a.r.log.Warn("an agent's connection was cut off", "agent", a.number, "cause", err)
+		}
 		return nil
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"coffer/chunkfmt"
@@ -68,7 +69,8 @@ type Sender struct {
 	cfg    SenderConfig
 	w      *stage.Writer
 	window *window
-	agents sync.WaitGroup // those that have not returned
+	agents atomic.Int32  // that have not returned
+	over   chan struct{} // closed when all have
 
 	mu       sync.Mutex    // guards what follows; nothing is locked after it
 	attached chan struct{} // closed while the other half is there
@@ -82,9 +84,9 @@ func NewSender(w *stage.Writer, cfg SenderConfig) *Sender {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	s := &Sender{cfg: cfg, w: w, window: newWindow(), attached: make(chan struct{}), since: time.Now()}
+	s := &Sender{cfg: cfg, w: w, window: newWindow(), attached: make(chan struct{}), over: make(chan struct{}), since: time.Now()}
 	s.window.acked = cfg.Attach.Acked
-	s.agents.Add(cfg.Attach.Agents)
+	s.agents.Store(int32(cfg.Attach.Agents))
 	return s
 }
 
@@ -164,14 +166,18 @@ type sendAgent struct {
 }
 
 func (a *sendAgent) Run(ctx context.Context, p *pipeline.Port) error {
-	defer a.s.agents.Done()
+	defer func() {
+		if a.s.agents.Add(-1) == 0 {
+			close(a.s.over)
+		}
+	}()
 	a.port = p
 	wait := pause{}
 	for {
 		if err := a.s.await(ctx); err != nil {
 			return err
 		}
-		err := a.connection(ctx)
+		err := a.connection(ctx, wait.reset)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -188,11 +194,12 @@ func (a *sendAgent) Run(ctx context.Context, p *pipeline.Port) error {
 }
 
 // connection makes a connection and ships on it until it breaks or all is done.
-func (a *sendAgent) connection(ctx context.Context) error {
+func (a *sendAgent) connection(ctx context.Context, connected func()) error {
 	conn, _, err := a.s.cfg.Way.Upgrade(ctx, a.s.path("/agents/"+strconv.Itoa(a.number)))
 	if err != nil {
 		return err
 	}
+	connected()
 	alive, lost := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(alive, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	watched := make(chan struct{})

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,7 +32,11 @@ type Server struct {
 	handler  http.Handler
 	log      *slog.Logger
 	clock    func() time.Time
+	conns    sync.Map // of *knock by net.Conn
 }
+
+// knock is a connection that has not made a request yet, or has.
+type knock struct{ asked atomic.Bool }
 
 // NewServer makes a server. Log gets one line for everybody who is not let in.
 func NewServer(id Identity, r *Registry, h http.Handler, clock func() time.Time, log *slog.Logger) *Server {
@@ -57,6 +63,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
 		ErrorLog:     slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 		BaseContext:  func(net.Listener) context.Context { return ctx },
+		ConnContext:  s.knocks,
+		ConnState:    s.leaves,
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- h.Serve(tls.NewListener(l, s.id.serverConfig())) }()
@@ -70,7 +78,33 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
+type knockKey struct{}
+
+func (s *Server) knocks(ctx context.Context, c net.Conn) context.Context {
+	k := &knock{}
+	s.conns.Store(c, k)
+	return context.WithValue(ctx, knockKey{}, k)
+}
+
+// leaves has a line for who shook hands and then said nothing that is a request. Who did not even shake hands has one
+// of package http's.
+func (s *Server) leaves(c net.Conn, state http.ConnState) {
+	if state != http.StateClosed && state != http.StateHijacked {
+		return
+	}
+	k, ok := s.conns.LoadAndDelete(c)
+	if !ok || k.(*knock).asked.Load() {
+		return
+	}
+	if secure, ok := c.(*tls.Conn); ok && secure.ConnectionState().HandshakeComplete {
+		s.log.Warn("not let in", "from", c.RemoteAddr().String(), "cause", "sent nothing that is a request in time")
+	}
+}
+
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if k, ok := r.Context().Value(knockKey{}).(*knock); ok {
+		k.asked.Store(true)
+	}
 	key, err := peerKey(r.TLS)
 	if err == nil && r.URL.Path == enrollPath {
 		s.enroll(w, r, key)

@@ -123,6 +123,10 @@ func (v *farVolume) attach(ctx context.Context, c channel.Client, a agent.Attach
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	// Who was followed is told so, whoever has the lease now.
+	if _, _, err := v.chunksOf(ctx, a.Ordinal); err != nil {
+		return agent.Attached{}, err
+	}
 	if err := v.lease.take(c, a.Holder, v.d.o.Clock(), v.d.o.LeaseTime); err != nil {
 		return agent.Attached{}, err
 	}
@@ -194,24 +198,33 @@ func troubleOf(err error) agent.Trouble {
 	return agent.Trouble{Code: remote.Code(err), Message: err.Error()}
 }
 
-// continues says which chunk of the session is its last so far; 0: it has none. A later session makes it void. Of a
-// session that has acknowledged nothing no chunk counts, and they are removed, so that its header comes first.
-func (v *farVolume) continues(ctx context.Context, a agent.Attach, session chunkfmt.SessionID) (last uint32, err error) {
+// chunksOf lists the chunks of a session and gives the number of the last; 0: it has none. A later session makes it
+// void.
+func (v *farVolume) chunksOf(ctx context.Context, ordinal uint32) (own []string, last uint32, err error) {
 	infos, err := v.d.o.Medium.List(ctx, media.VolumePrefix(v.id))
 	if err != nil {
-		return 0, fmt.Errorf("find the last chunk: %w", err)
+		return nil, 0, fmt.Errorf("find the last chunk: %w", err)
 	}
-	var own []string
 	for _, info := range infos {
 		_, id, ok := media.ParseChunkName(info.Name)
 		switch {
-		case !ok || id.Ordinal() < a.Ordinal:
-		case id.Ordinal() > a.Ordinal:
-			return 0, fmt.Errorf("session %d: %w: %d", a.Ordinal, errVoid, id.Ordinal())
+		case !ok || id.Ordinal() < ordinal:
+		case id.Ordinal() > ordinal:
+			return nil, 0, fmt.Errorf("session %d: %w: %d", ordinal, errVoid, id.Ordinal())
 		default:
 			last = max(last, id.Number())
 			own = append(own, info.Name)
 		}
+	}
+	return own, last, nil
+}
+
+// continues says behind which chunk the session goes on. Of a session that has acknowledged nothing no chunk counts,
+// and they are removed, so that its header comes first.
+func (v *farVolume) continues(ctx context.Context, a agent.Attach, session chunkfmt.SessionID) (last uint32, err error) {
+	own, last, err := v.chunksOf(ctx, a.Ordinal)
+	if err != nil {
+		return 0, err
 	}
 	for _, name := range own {
 		if err := v.belongs(ctx, name, session); err != nil {
