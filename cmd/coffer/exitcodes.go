@@ -14,6 +14,9 @@ import (
 	"coffer/index"
 	"coffer/media"
 	"coffer/media/keyring"
+	"coffer/media/remote"
+	"coffer/pipeline/agent"
+	"coffer/pipeline/channel"
 	"coffer/pipeline/mover"
 	"coffer/pipeline/stage"
 )
@@ -71,6 +74,10 @@ var exitCodes = []exitCode{
 	{23, "the store is damaged", []error{mover.ErrDamaged, stage.ErrDamaged, keyring.ErrDamaged, media.ErrStoreFormat},
 		"Use another copy of the store if there is one. `coffer rebuild` reads all that can be read."},
 	{25, "the mount point is not empty", []error{fusefs.ErrNotEmpty}, "Choose another directory, or clear this one."},
+	{26, "the server does not let this machine in, or is not the one that it was",
+		[]error{channel.ErrRefused, channel.ErrUnknownServer}, "`coffer invite` on the server makes an invitation; it is used once, in place of the address."},
+	{27, "the server does not answer", []error{channel.ErrAway, agent.ErrAway, remote.ErrAway},
+		"Is it running, and is the network there? What was written before is safe there."},
 	{130, "interrupted", []error{context.Canceled}, ""},
 }
 

@@ -73,16 +73,10 @@ func openServer(ctx context.Context, o *volumeOptions, key openKey) (*opened, er
 	if err != nil {
 		return nil, err
 	}
-	var answer mover.StoreAnswer
-	if err := link.Call(ctx, http.MethodGet, "/v1/store", nil, &answer); err != nil {
+	s := &opened{path: address.String()}
+	if s.id, err = storeAt(ctx, link); err != nil {
 		return nil, err
 	}
-	s := &opened{path: address.String()}
-	b, err := hex.DecodeString(answer.Store)
-	if err != nil || len(b) != len(s.id) {
-		return nil, fmt.Errorf("the server says that its store is %.80q", answer.Store)
-	}
-	copy(s.id[:], b)
 	if s.master, err = openServerKey(ctx, s.id, o, key); err != nil {
 		return nil, err
 	}
@@ -93,6 +87,19 @@ func openServer(ctx context.Context, o *volumeOptions, key openKey) (*opened, er
 	s.medium = m
 	s.far = &mover.Far{Way: link, Locator: m, Agents: o.agents, Timeout: o.timeout}
 	return s, nil
+}
+
+// storeAt asks a server which store it serves.
+func storeAt(ctx context.Context, link *channel.Link) (id chunkfmt.StoreID, err error) {
+	var answer mover.StoreAnswer
+	if err := link.Call(ctx, http.MethodGet, "/v1/store", nil, &answer); err != nil {
+		return id, err
+	}
+	b, err := hex.DecodeString(answer.Store)
+	if err != nil || len(b) != len(id) {
+		return id, fmt.Errorf("the server says that its store is %.80q", answer.Store)
+	}
+	return chunkfmt.StoreID(b), nil
 }
 
 // openServerKey opens the key for a store on a server, which is kept here, sealed. The first time it is made, as init

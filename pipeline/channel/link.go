@@ -83,7 +83,7 @@ func (l *Link) Call(ctx context.Context, method, path string, in, out any) error
 	}
 	answer, err := l.http.Do(r)
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", l.host, err)
+		return l.unanswered(err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
@@ -96,6 +96,14 @@ func (l *Link) Call(ctx context.Context, method, path string, in, out any) error
 		return fmt.Errorf("answer of %s: %w", l.host, err)
 	}
 	return nil
+}
+
+// unanswered is the error of a request that nothing came back on.
+func (l *Link) unanswered(err error) error {
+	if errors.Is(err, ErrRefused) {
+		return fmt.Errorf("ask %s: %w", l.host, err)
+	}
+	return fmt.Errorf("ask %s: %w: %w", l.host, ErrAway, err)
 }
 
 func (l *Link) request(ctx context.Context, method, path string, in any) (*http.Request, error) {
@@ -142,7 +150,7 @@ const upgradeTo = "coffer"
 func (l *Link) Upgrade(ctx context.Context, path string) (_ net.Conn, _ *bufio.Reader, err error) {
 	conn, err := l.dial(ctx, "", "")
 	if err != nil {
-		return nil, nil, fmt.Errorf("connect to %s: %w", l.host, err)
+		return nil, nil, l.unanswered(err)
 	}
 	defer func() {
 		if err != nil {

@@ -102,11 +102,13 @@ func (r *Registry) Enroll(s Secret, key Key, now time.Time) (Client, error) {
 	path := r.invitationPath(s.digest())
 	claim := path + "." + fileOf(key)
 	// Only one can take the file away.
-	if err := os.Rename(path, claim); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := os.Rename(path, claim)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Client{}, fmt.Errorf("take the invitation: %w", err)
 	}
+	first := err == nil
 	var i invitation
-	err := readJSON(claim, &i)
+	err = readJSON(claim, &i)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Client{}, fmt.Errorf("%w: the invitation was used, or never was one", ErrRefused)
 	}
@@ -117,11 +119,20 @@ func (r *Registry) Enroll(s Secret, key Key, now time.Time) (Client, error) {
 		return Client{}, fmt.Errorf("%w: the invitation of %s has expired", ErrRefused, i.Name)
 	}
 	c := Client{Name: i.Name, Key: key, Since: now.UTC(), Rights: i.Rights}
-	err = writeJSON(r.clientPath(fileOf(key)), c, writeNew)
-	if errors.Is(err, fs.ErrExist) {
-		return r.Client(key)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var known Client
+	switch err := readJSON(r.clientPath(fileOf(key)), &known); {
+	case err == nil && !known.Revoked:
+		return known, nil
+	case err == nil && !first:
+		return Client{}, fmt.Errorf("%w: %s was revoked", ErrRefused, known.Name)
+	case err == nil:
+		c.Volumes = known.Volumes // it was shut out, and is invited again
+	case !errors.Is(err, fs.ErrNotExist):
+		return Client{}, fmt.Errorf("find the client: %w", err)
 	}
-	if err != nil {
+	if err := writeJSON(r.clientPath(fileOf(key)), c, writeFile); err != nil {
 		return Client{}, fmt.Errorf("keep the client: %w", err)
 	}
 	return c, nil

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -246,4 +247,55 @@ func TestLease(t *testing.T) {
 	}
 	_ = s.Close() // says so
 	w2.end()
+}
+
+// TestQuota: a client that has used up its quota is told that the medium is full, and what it has is there.
+func TestQuota(t *testing.T) {
+	d := newDoors(t)
+	o := d.client.far(t, d, t.TempDir(), nil)
+	keys := chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)
+	g := d.letVolumeWith("small", keys.ID, channel.Rights{Quota: 2 << 20})
+	state := t.TempDir()
+	s, err := OpenSource(t.Context(), starter{}, g.far(t, d, state, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &writing{t: t, s: s}
+	noise := func() []byte {
+		b := make([]byte, 900<<10)
+		cryptorand.Read(b)
+		return b
+	}
+	w.cut(stage.MarkCut, "a", "1", noise())
+	var stream stage.Stream
+	full := false
+	for range 8 {
+		b := noise()
+		slot, err := s.Collector().Begin(t.Context(), &stream, 0, len(b))
+		if errors.Is(err, media.ErrFull) {
+			full = true
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		slot.Write(b)
+		slot.Release()
+		s.Collector().Finish(&stream)
+	}
+	if !full {
+		t.Error("eight megabytes went into two")
+	}
+	space, err := g.medium.Space(t.Context())
+	if err != nil || space.Total != 2<<20 {
+		t.Errorf("space %+v, %v", space, err)
+	}
+	w.crash()
+	s, err = OpenSource(t.Context(), starter{}, g.far(t, d, state, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w = &writing{t: t, s: s}
+	w.want(map[string]string{"a": "1"})
+	w.crash()
 }

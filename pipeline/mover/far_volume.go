@@ -105,6 +105,16 @@ func (v *farVolume) space(r *http.Request) (media.Space, error) {
 	return space, nil
 }
 
+// limited is the medium within a client's quota.
+func (v *farVolume) limited(limit uint64) media.Medium {
+	if limit == 0 {
+		return v.d.o.Medium
+	}
+	q := &quota{Medium: v.d.o.Medium, limit: int64(min(limit, 1<<62))}
+	q.used.Store(int64(v.used()))
+	return q
+}
+
 // used is how many bytes the volume takes on the medium.
 func (v *farVolume) used() (n uint64) {
 	for _, c := range v.catalog.Chunks() {
@@ -153,7 +163,7 @@ func (v *farVolume) start(ctx context.Context, c channel.Client, a agent.Attach,
 	r := agent.NewReceiver(a.Agents, troubleOf, log)
 	in := stage.NewIntake(stage.IntakeConfig{
 		Store: v.d.o.Store, Volume: v.id, Session: session, Ordinal: a.Ordinal, Acked: a.Acked, Chunk: chunk,
-		Medium: v.d.o.Medium, Catalog: v.catalog, ChunkSize: v.d.o.ChunkBytes,
+		Medium: v.limited(c.Quota), Catalog: v.catalog, ChunkSize: v.d.o.ChunkBytes,
 		OnAcked: r.OnAcked, OnStalled: r.OnStalled, Log: log, Faults: v.d.o.Faults,
 	})
 	r.Feed(in)

@@ -185,9 +185,13 @@ func (d *doors) let(name string) *guest {
 
 // letVolume lets a machine in that has a certain volume, alone or with others.
 func (d *doors) letVolume(name string, volume chunkfmt.VolumeID, with ...string) *guest {
+	return d.letVolumeWith(name, volume, channel.Rights{With: with})
+}
+
+func (d *doors) letVolumeWith(name string, volume chunkfmt.VolumeID, rights channel.Rights) *guest {
 	d.t.Helper()
 	g := d.strangerFor(volume)
-	secret, err := d.registry.Invite(name, channel.Rights{With: with}, d.time().Add(time.Hour))
+	secret, err := d.registry.Invite(name, rights, d.time().Add(time.Hour))
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -1,0 +1,169 @@
+package channel
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"coffer/chunkfmt"
+)
+
+func newRegistry(t *testing.T) *Registry {
+	t.Helper()
+	r, err := OpenRegistry(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+func invite(t *testing.T, r *Registry, name string, rights Rights) Secret {
+	t.Helper()
+	s, err := r.Invite(name, rights, noon.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func enroll(t *testing.T, r *Registry, name string, key Key, rights Rights) Client {
+	t.Helper()
+	c, err := r.Enroll(invite(t, r, name, rights), key, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestInvitation(t *testing.T) {
+	r := newRegistry(t)
+	s := invite(t, r, "laptop", Rights{AppendOnly: true, Quota: 7})
+	if _, err := r.Client(Key{1}); !errors.Is(err, ErrRefused) {
+		t.Errorf("before: %v", err)
+	}
+	c, err := r.Enroll(s, Key{1}, noon)
+	if err != nil || c.Name != "laptop" || !c.AppendOnly || c.Quota != 7 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	// Its answer may have been lost.
+	if again, err := r.Enroll(s, Key{1}, noon.Add(time.Minute)); err != nil || again.Since != c.Since {
+		t.Errorf("the same machine again: %+v, %v", again, err)
+	}
+	if _, err := r.Enroll(s, Key{2}, noon); !errors.Is(err, ErrRefused) {
+		t.Errorf("another machine: %v", err)
+	}
+	if _, err := r.Invite("laptop", Rights{}, noon); !errors.Is(err, ErrTaken) {
+		t.Errorf("a second of that name: %v", err)
+	}
+	for _, name := range []string{"", "a/b", "..x y", strings.Repeat("x", 65)} {
+		if _, err := r.Invite(name, Rights{}, noon); !errors.Is(err, ErrFormat) {
+			t.Errorf("name %q: %v", name, err)
+		}
+	}
+	late := invite(t, r, "late", Rights{})
+	if _, err := r.Enroll(late, Key{3}, noon.Add(2*time.Hour)); !errors.Is(err, ErrRefused) {
+		t.Errorf("too late: %v", err)
+	}
+}
+
+// TestInvitationLetsOneIn has many machines show one invitation at once.
+func TestInvitationLetsOneIn(t *testing.T) {
+	r := newRegistry(t)
+	s := invite(t, r, "one", Rights{})
+	var in atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			if _, err := r.Enroll(s, Key{byte(i + 1)}, noon); err == nil {
+				in.Add(1)
+			} else if !errors.Is(err, ErrRefused) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if in.Load() != 1 {
+		t.Errorf("%d got in", in.Load())
+	}
+}
+
+func TestRevoke(t *testing.T) {
+	r := newRegistry(t)
+	s := invite(t, r, "laptop", Rights{})
+	c, err := r.Enroll(s, Key{1}, noon)
+	if err := errors.Join(err, r.Own(c, chunkfmt.VolumeID{1})); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Revoke("laptop"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Client(Key{1}); !errors.Is(err, ErrRefused) {
+		t.Errorf("after: %v", err)
+	}
+	if err := r.Revoke("laptop"); !errors.Is(err, ErrNoClient) {
+		t.Errorf("again: %v", err)
+	}
+	if _, err := r.Enroll(s, Key{1}, noon); !errors.Is(err, ErrRefused) {
+		t.Errorf("with the invitation that it came in with: %v", err)
+	}
+	// Invited again, it finds what it had.
+	back := enroll(t, r, "laptop", Key{1}, Rights{Quota: 5})
+	if back.Revoked || back.Quota != 5 || len(back.Volumes) != 1 {
+		t.Errorf("%+v", back)
+	}
+}
+
+func TestOwn(t *testing.T) {
+	r := newRegistry(t)
+	a, b := enroll(t, r, "a", Key{1}, Rights{}), enroll(t, r, "b", Key{2}, Rights{})
+	mine, other := chunkfmt.VolumeID{1}, chunkfmt.VolumeID{2}
+	if err := r.Own(a, mine); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Own(b, mine); !errors.Is(err, ErrRefused) {
+		t.Errorf("another's: %v", err)
+	}
+	// What a request was made with may be older than what is known by now.
+	if err := errors.Join(r.Own(a, mine), r.Own(b, other), r.Own(b, other)); err != nil {
+		t.Error(err)
+	}
+	if err := r.Own(a, chunkfmt.VolumeID{3}); !errors.Is(err, ErrRefused) {
+		t.Errorf("a second one: %v", err)
+	}
+	c := enroll(t, r, "c", Key{3}, Rights{With: []string{"a"}})
+	if err := r.Own(c, mine); err != nil {
+		t.Errorf("one that is shared: %v", err)
+	}
+	if err := r.Own(c, other); !errors.Is(err, ErrRefused) {
+		t.Errorf("one that is not: %v", err)
+	}
+}
+
+// TestNoSecretIsKept looks for invitations in the server's files.
+func TestNoSecretIsKept(t *testing.T) {
+	r := newRegistry(t)
+	s := invite(t, r, "x", Rights{})
+	files := 0
+	err := filepath.WalkDir(r.dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		files++
+		b, err := os.ReadFile(path)
+		invitation := Address{Host: "h", Invitation: &Invitation{Secret: s}}
+		if strings.Contains(path+string(b), invitation.Invite()[len(invitation.Invite())-20:]) || strings.Contains(string(b), string(s[:])) {
+			t.Errorf("%s holds the secret", path)
+		}
+		return err
+	})
+	if err != nil || files == 0 {
+		t.Errorf("%d files, %v", files, err)
+	}
+}
