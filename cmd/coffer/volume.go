@@ -17,6 +17,7 @@ import (
 	"coffer/media"
 	"coffer/media/dir"
 	"coffer/media/keyring"
+	"coffer/pipeline/agent"
 	"coffer/pipeline/monitor"
 	"coffer/pipeline/mover"
 	"coffer/pipeline/stage"
@@ -189,7 +190,7 @@ func openVolume(ctx context.Context, s *opened, o *volumeOptions, holder string)
 	v.tree, err = tree.New(ctx, tree.Config{
 		Index: v.source.Index(), Collector: tree.FromStage(v.source.Collector()),
 		Groups: v.source.Groups(), Flight: v.source.Flight(), Pipe: v.source.Pipe(),
-		Log: slog.Default(), Full: media.ErrFull,
+		Log: slog.Default(), Full: media.ErrFull, Away: agent.ErrAway,
 		Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid()),
 		Space: v.space, Relatime: !o.noAtime,
 	})
@@ -216,7 +217,7 @@ func (v *volume) close(ctx context.Context) error {
 	lost := v.tree.Sync(ctx)
 	err := v.tree.Snapshot(ctx, "")
 	err = errors.Join(err, v.tree.Close(ctx))
-	if v.tree.Failed() != nil || errors.Is(err, media.ErrFull) {
+	if v.tree.Failed() != nil || errors.Is(err, media.ErrFull) || errors.Is(err, agent.ErrAway) {
 		// The pipe waits for an end that will not come through it.
 		v.source.Pipe().Abort(err)
 	}

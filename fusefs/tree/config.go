@@ -144,6 +144,9 @@ type Config struct {
 	// Full is the error that says that the medium is full: what wraps it is
 	// answered as ENOSPC. nil: none is.
 	Full error
+	// Away is the error that says that the medium does not answer for now: what wraps it is answered with EIO, and what
+	// waits for the medium is kept, as when it is full. nil: there is none.
+	Away error
 	// Uid, Gid and Mode are the root directory's when the volume is new; Mode
 	// 0 means 0755.
 	Uid, Gid, Mode uint32

@@ -201,7 +201,7 @@ func (t *Tree) cut(ctx context.Context, r *request) (last bool) {
 	slot, err := t.cfg.Collector.Prepare(ctx)
 	if err != nil {
 		t.taken(r)
-		if t.cfg.Full != nil && errors.Is(err, t.cfg.Full) {
+		if t.passes(err) {
 			r.finish(nil, t.writeError(err))
 			t.kick(t.dirtied) // and look again when it is time
 			return false
@@ -257,16 +257,21 @@ func (t *Tree) journalled(e *epoch, j stage.Journal) {
 	e.journal = j
 }
 
-// acked is told by the pipe what became of a cut. Where the medium is full, the
+// passes says of an error that what waits is kept, and becomes stable when the medium takes it again.
+func (t *Tree) passes(err error) bool {
+	return t.cfg.Full != nil && errors.Is(err, t.cfg.Full) || t.cfg.Away != nil && errors.Is(err, t.cfg.Away)
+}
+
+// acked is told by the pipe what became of a cut. Where the medium takes nothing for now, the
 // cut stays queued, and the next one that becomes stable says so of this one.
 func (t *Tree) acked(e *epoch, err error) {
-	full := err != nil && t.cfg.Full != nil && errors.Is(err, t.cfg.Full)
-	if err != nil && !full {
+	waits := t.passes(err)
+	if err != nil && !waits {
 		t.fail(fmt.Errorf("make cut %d stable: %w", e.n, err))
 		return
 	}
 	t.mu.Lock()
-	if full {
+	if waits {
 		e.tell(t.writeError(err))
 		t.kick(t.dirtied) // another cut will tell when this one is stable
 	} else {

@@ -3,7 +3,6 @@ package tree
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -179,7 +178,7 @@ func (t *Tree) defragment(ctx context.Context) {
 		if err := t.rewrite(ctx, w); err != nil {
 			// Nobody asked for it. What is wrong shows where it is read or
 			// written; what was left is noted when it is read.
-			if t.cfg.Full != nil && errors.Is(err, t.cfg.Full) {
+			if t.passes(err) {
 				return
 			}
 			t.cfg.Log.Debug("defragmenting failed", "inode", w.ino, "window", w.number, "err", err)

@@ -25,7 +25,11 @@ type Server struct {
 // Serve serves store, which is made if it is missing, at a port of its own, and returns when it listens.
 func (u *User) Serve(tb testing.TB, store string, flags ...string) *Server {
 	tb.Helper()
-	s := &Server{Store: store, Address: "127.0.0.1:0", user: u, flags: flags, log: &log{}}
+	ip := "127.0.0.1"
+	if u.Host != nil {
+		ip = u.Host.IP
+	}
+	s := &Server{Store: store, Address: ip + ":0", user: u, flags: flags, log: &log{}}
 	Must(tb, s.Start())
 	tb.Cleanup(func() {
 		s.Kill()

@@ -15,6 +15,7 @@ type User struct {
 	Home string
 	Env  []string            // added to the environment of each command
 	As   *syscall.Credential // nil: whoever runs the test
+	Host *NetHost            // nil: on this machine's own network
 }
 
 // NewUser makes a user whose folders are under home, which is made if it is missing.
@@ -47,6 +48,9 @@ func (u *User) Coffer(args ...string) *exec.Cmd {
 		"XDG_STATE_HOME="+u.State(),
 		"XDG_RUNTIME_DIR="+u.runtime())
 	cmd.Env = append(cmd.Env, u.Env...)
+	if u.Host != nil {
+		u.Host.in(cmd)
+	}
 	if u.As != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: u.As}
 		cmd.Dir = u.Home

@@ -1,0 +1,197 @@
+package e2e
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"coffer/test/rig"
+)
+
+// twoMachines are a server and a client with a network between them.
+type twoMachines struct {
+	net    *rig.Net
+	server *rig.Server
+	laptop *rig.User
+	dir    string
+	mnt    string
+	addr   string
+}
+
+func newTwoMachines(t *testing.T) *twoMachines {
+	t.Helper()
+	dir := t.TempDir()
+	m := &twoMachines{net: rig.NewNet(t), dir: dir, mnt: filepath.Join(dir, "mnt")}
+	m.server = m.net.Host(t).User(t, filepath.Join(dir, "host")).Serve(t, filepath.Join(dir, "store"))
+	m.laptop = m.net.Host(t).User(t, filepath.Join(dir, "laptop"))
+	m.addr = "coffer://" + m.server.Address
+	return m
+}
+
+// TestTwoMachines copies a tree to a server, and wants it back unchanged: at once, after a new mount, after the index
+// was lost, after the server has ended and come back, and on a third machine that has nothing but the recovery key.
+func TestTwoMachines(t *testing.T) {
+	source := sourceTree(t)
+	want := rig.ReadTree(t, source)
+	two := newTwoMachines(t)
+	m := two.laptop.Mount(t, two.server.Invite(t, "laptop", two.server.Address), two.mnt)
+	m.Watch(t, 15*time.Minute)
+	rig.CopyTree(t, source, m.Path("tree"))
+	m.Sync(t)
+	rig.Same(t, "after the copy", want, rig.ReadTree(t, m.Path("tree")))
+	m.Unmount(t)
+
+	check := func(when string, u *rig.User) {
+		t.Helper()
+		m := u.Mount(t, two.addr, two.mnt)
+		rig.Same(t, when, want, rig.ReadTree(t, m.Path("tree")))
+		m.Unmount(t)
+	}
+	check("mounted again", two.laptop)
+	two.laptop.DropIndex(t)
+	check("index lost", two.laptop)
+	two.server.Stop()
+	rig.DropCatalogs(t, two.server.Store)
+	rig.Must(t, two.server.Start())
+	check("catalog lost", two.laptop)
+
+	recovery := filepath.Join(two.dir, "recovery")
+	rig.Must(t, os.WriteFile(recovery, []byte(two.laptop.Run(t, "key", "export", two.addr)), 0o600))
+	third := two.net.Host(t).User(t, filepath.Join(two.dir, "third"))
+	code, _, stderr := third.Try(t, "mount", two.addr, two.mnt)
+	if code != 26 || !strings.Contains(stderr, "not known here") {
+		t.Errorf("without an invitation: exit code %d, %s", code, stderr)
+	}
+	invitation := two.server.Invite(t, "third", two.server.Address, "--with", "laptop")
+	third.Run(t, "key", "import", invitation, recovery)
+	check("on a third machine", third)
+	code, _, stderr = two.net.Host(t).User(t, filepath.Join(two.dir, "fourth")).Try(t, "mount", invitation, two.mnt)
+	if code != 26 || !strings.Contains(stderr, "does not let this machine in") {
+		t.Errorf("with a used invitation: exit code %d, %s", code, stderr)
+	}
+}
+
+// TestServerAway: what the index knows answers while the server is away, what waits for it goes on when it is back, and
+// with --timeout it fails instead.
+func TestServerAway(t *testing.T) {
+	two := newTwoMachines(t)
+	m := two.laptop.Mount(t, two.server.Invite(t, "laptop", two.server.Address), two.mnt)
+	rig.Must(t, os.WriteFile(m.Path("before"), []byte("stored"), 0o644))
+	m.Sync(t)
+	two.server.Kill()
+	rig.Output(t, "timeout", "20", "ls", "-l", m.Dir)
+	rig.Output(t, "timeout", "20", "stat", m.Path("before"))
+	rig.Output(t, "timeout", "20", "df", m.Dir)
+	rig.Must(t, os.WriteFile(m.Path("meanwhile"), []byte("pending"), 0o644))
+	synced := make(chan error, 1)
+	go func() {
+		f, err := os.Open(m.Path("meanwhile"))
+		if err == nil {
+			err = f.Sync()
+			f.Close()
+		}
+		synced <- err
+	}()
+	awaitStatus(t, two.laptop, `"attached": false`)
+	if code, _, stderr := two.laptop.Try(t, "mount", two.addr, filepath.Join(two.dir, "second")); code != 27 {
+		t.Errorf("a mount without a server: exit code %d, %s", code, stderr)
+	}
+	select {
+	case err := <-synced:
+		t.Errorf("an fsync without a server returned: %v", err)
+	default:
+	}
+	rig.Must(t, two.server.Start())
+	rig.Must(t, <-synced)
+	m.Unmount(t)
+
+	m = two.laptop.Mount(t, two.addr, two.mnt, "--timeout", "2s")
+	if b, err := os.ReadFile(m.Path("meanwhile")); err != nil || string(b) != "pending" {
+		t.Errorf("%q, %v", b, err)
+	}
+	two.server.Kill()
+	rig.Must(t, os.WriteFile(m.Path("late"), []byte("late"), 0o644))
+	f, err := os.Open(m.Path("late"))
+	rig.Must(t, err)
+	if err := f.Sync(); err == nil {
+		t.Error("an fsync without a server succeeded")
+	}
+	rig.Must(t, f.Close(), two.server.Start())
+	m.Sync(t)
+	m.Unmount(t)
+}
+
+// awaitStatus waits until a user's status says something.
+func awaitStatus(t *testing.T, u *rig.User, what string) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	for {
+		out := u.Run(t, "status", "--json")
+		if strings.Contains(out, what) {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("the status does not say %s:\n%s", what, out)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// TestNothingReadable looks for a word in all that goes over the network, and in all that the server has.
+func TestNothingReadable(t *testing.T) {
+	const canary = "canary-of-the-network"
+	two := newTwoMachines(t)
+	trace := filepath.Join(two.dir, "trace")
+	dump := exec.Command("nsenter", "--net=/run/netns/"+two.laptop.Host.Name, "tcpdump", "-i", "eth0", "-U", "--immediate-mode", "-w", trace, "-Z", "root")
+	var log bytes.Buffer
+	dump.Stderr = &log
+	rig.Must(t, dump.Start())
+	defer func() { dump.Process.Kill(); dump.Wait() }()
+	awaitFile(t, trace)
+	m := two.laptop.Mount(t, two.server.Invite(t, "laptop", two.server.Address), two.mnt)
+	rig.Must(t,
+		os.Mkdir(m.Path(canary), 0o755),
+		os.WriteFile(m.Path(canary, "file-"+canary), bytes.Repeat([]byte(canary), 5000), 0o644),
+		os.Symlink(canary, m.Path("link")))
+	rig.Output(t, "setfattr", "-n", "user."+canary, "-v", canary, m.Path(canary))
+	m.Unmount(t)
+	m = two.laptop.Mount(t, two.addr, two.mnt)
+	if b, err := os.ReadFile(m.Path(canary, "file-"+canary)); err != nil || len(b) != 5000*len(canary) {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	m.Unmount(t)
+	rig.Must(t, dump.Process.Signal(os.Interrupt))
+	dump.Wait()
+	seen, err := os.ReadFile(trace)
+	rig.Must(t, err)
+	if len(seen) < 10_000 {
+		t.Fatalf("the trace has %d bytes: %s", len(seen), log.String())
+	}
+	for _, word := range []string{canary, "network", "file-"} {
+		if bytes.Contains(seen, []byte(word)) {
+			t.Errorf("%q went over the network", word)
+		}
+	}
+	for _, dir := range []string{two.server.Store, filepath.Join(two.dir, "host")} {
+		if out, err := exec.Command("grep", "-r", "-l", "-a", canary, dir).CombinedOutput(); err == nil {
+			t.Errorf("the server has it in %s", out)
+		}
+	}
+}
+
+// awaitFile waits until a file is there.
+func awaitFile(t *testing.T, path string) {
+	t.Helper()
+	for range 200 {
+		if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("%s does not appear", path)
+}
