@@ -88,6 +88,10 @@ func (x *Index) Counts() (inodes, bytes uint64) {
 // Changes being applied date from it.
 func (x *Index) Archive() uint32 { return x.state.Load().archive }
 
+// Changed says whether anything of the tree has changed since the last archive was
+// sealed, or ever if there is none.
+func (x *Index) Changed() bool { return x.state.Load().changed }
+
 // At gives a reader of the volume as it was when the archive was sealed. For the
 // open archive and later ones it is the present.
 func (x *Index) At(archive uint32) *Reader { return &Reader{x: x, at: archive} }
