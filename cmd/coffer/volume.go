@@ -172,7 +172,7 @@ func (v *volume) space(ctx context.Context) (tree.Space, error) {
 // that crashed, complete up to what was acknowledged.
 func (v *volume) close(ctx context.Context) error {
 	lost := v.tree.Sync(ctx)
-	err := v.tree.Snapshot(ctx, "")
+	_, _, err := v.tree.Snapshot(ctx, "")
 	err = errors.Join(err, v.tree.Close(ctx))
 	if v.tree.Failed() != nil || errors.Is(err, media.ErrFull) {
 		// The pipe waits for an end that will not come through it.
