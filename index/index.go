@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -59,6 +60,7 @@ var errClosed = errors.New("index is closed")
 type Index struct {
 	Reader
 	db    *bolt.DB
+	file  *os.File              // the same file, for copies
 	state atomic.Pointer[state] // as committed; replaced, never changed
 
 	applying sync.Mutex // guards what follows, and the right to write

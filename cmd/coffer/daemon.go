@@ -135,6 +135,8 @@ func (o *mountOptions) inBackground() (*exec.Cmd, error) {
 	cmd := exec.Command(self, "mount", "--handoff",
 		"--volume", o.name, "--buffers", fmt.Sprint(o.buffers), "--cache", fmt.Sprint(int64(o.cache)),
 		"--read-ahead", fmt.Sprint(int64(o.readAhead)), "--fault", o.fault,
+		"--archive-every", o.archiveEvery.String(),
+		fmt.Sprintf("--noatime=%t", o.noAtime), fmt.Sprintf("--writeback=%t", o.writeback),
 		fmt.Sprintf("--allow-other=%t", o.allowOther), fmt.Sprintf("--accept-rollback=%t", o.acceptRollback),
 		"--", store, mountPoint)
 	cmd.Dir = "/"

@@ -59,7 +59,7 @@ compressed, sealed and stored. Browsing the mount is the restore.
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	root.AddCommand(newInit(), newMount(), newPut(), newStatus(), newSync(), newUmount(), newRebuild(), newVersion(), newExitCodes())
+	root.AddCommand(newInit(), newMount(), newPut(), newStatus(), newSync(), newSnapshot(), newSnapshots(), newUmount(), newRebuild(), newVersion(), newExitCodes())
 	return root
 }
 

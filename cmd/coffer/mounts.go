@@ -83,6 +83,22 @@ func (m *mounted) status(ctx context.Context) (s mountStatus, err error) {
 
 func (m *mounted) sync(ctx context.Context) error { return remote(m.Call(ctx, "sync", nil, nil)) }
 
+func (m *mounted) snapshot(ctx context.Context, label string) (a snapshotAnswer, err error) {
+	err = m.Call(ctx, "snapshot", snapshotRequest{label}, &a)
+	return a, remote(err)
+}
+
+func (m *mounted) archives(ctx context.Context) (all []archiveStatus, err error) {
+	err = m.Call(ctx, "archives", nil, &all)
+	return all, remote(err)
+}
+
+// index gives the path of a copy of the index, which is the caller's to remove.
+func (m *mounted) index(ctx context.Context) (path string, err error) {
+	err = m.Call(ctx, "index", nil, &path)
+	return path, remote(err)
+}
+
 func (m *mounted) unmount(ctx context.Context) error { return remote(m.Call(ctx, "umount", nil, nil)) }
 
 func (m *mounted) put(ctx context.Context, r putRequest, tell func(putLine)) error {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -30,6 +31,7 @@ type volumeOptions struct {
 	cache          byteSize
 	fault          string
 	noAtime        bool
+	archiveEvery   time.Duration
 }
 
 func (o *volumeOptions) add(flags *pflag.FlagSet) {
@@ -153,7 +155,7 @@ func openVolume(ctx context.Context, s *opened, o *volumeOptions, holder string)
 		Groups: v.source.Groups(), Flight: v.source.Flight(), Pipe: v.source.Pipe(),
 		Log: slog.Default(), Full: media.ErrFull,
 		Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid()),
-		Space: v.space, Relatime: !o.noAtime,
+		Space: v.space, Relatime: !o.noAtime, ArchiveEvery: o.archiveEvery,
 	})
 	if err != nil {
 		v.source.Pipe().Abort(err)

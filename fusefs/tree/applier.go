@@ -50,9 +50,9 @@ func (t *Tree) applier(ctx context.Context) {
 // urgent says whether to apply without gathering more.
 func (t *Tree) urgent() bool {
 	t.mu.Lock()
-	n, archive := len(t.unapplied), len(t.sealing) > 0
+	n := len(t.unapplied)
 	t.mu.Unlock()
-	return n >= maxUnapplied || n > 0 && archive || n > 0 && t.dirty.Load() > t.cfg.MaxDirty/4
+	return n >= maxUnapplied || n > 0 && t.hurried.Load() > 0 || n > 0 && t.dirty.Load() > t.cfg.MaxDirty/4
 }
 
 // apply brings all acknowledged cuts into the index.

@@ -28,19 +28,46 @@ func (t *Tree) Snapshot(ctx context.Context, label string) (a chunkfmt.ArchiveRe
 	if err := t.await(ctx, r); err != nil || r.archive == 0 {
 		return a, false, err
 	}
-	select {
-	case <-r.epoch.indexed:
-	case <-t.failing:
-		return a, false, t.refuse()
-	case <-t.applierGone:
-	case <-ctx.Done():
-		return a, false, fmt.Errorf("%w: wait until an archive is in the index: %w", unix.EINTR, ctx.Err())
+	if err := t.awaitIndex(ctx, r.epoch); err != nil {
+		return a, false, err
 	}
 	a, made, err = t.cfg.Index.ArchiveAt(r.archive)
 	if err == nil && (!made || a.Time != r.archive) {
 		err = fmt.Errorf("%w: the archive is not in the index", unix.EIO)
 	}
 	return a, made, err
+}
+
+// Settle returns when everything that was done before it was called is stable and in
+// the index.
+func (t *Tree) Settle(ctx context.Context) error {
+	r := t.request(stage.MarkCut, "")
+	if err := t.await(ctx, r); err != nil || r.epoch == nil {
+		return err
+	}
+	return t.awaitIndex(ctx, r.epoch)
+}
+
+// awaitIndex returns when the index has an epoch that is stable.
+func (t *Tree) awaitIndex(ctx context.Context, e *epoch) error {
+	t.hurried.Add(1)
+	defer t.hurried.Add(-1)
+	t.kick(t.applies)
+	select {
+	case <-e.indexed:
+		return nil
+	case <-t.failing:
+		return t.refuse()
+	case <-t.applierGone:
+	case <-ctx.Done():
+		return fmt.Errorf("%w: wait for the index: %w", unix.EINTR, ctx.Err())
+	}
+	select {
+	case <-e.indexed: // at last
+		return nil
+	default:
+		return fmt.Errorf("%w: the tree was closed", unix.EIO)
+	}
 }
 
 // unaltered fulfils a wish for an archive when the last one is as good.

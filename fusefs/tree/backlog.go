@@ -26,6 +26,7 @@ type backlog struct {
 	cutting sync.WaitGroup // the cutter
 	applied sync.WaitGroup // the applier
 
+	hurried    atomic.Int32  // who waits for the index
 	ackedEpoch atomic.Uint64 // all up to this one are stable
 	failure    atomic.Pointer[failure]
 
