@@ -13,7 +13,7 @@ type ArchiveRecord struct {
 	Label  string // at most MaxLabel bytes
 	Files  uint64 // inodes
 	Bytes  uint64 // sum of the files' sizes
-	Stored uint64 // bytes that the archive added to the media
+	Stored uint64 // bytes that its session had added to the media by then, since the archive before
 	Last   Seq    // last sequence number that belongs to it
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"coffer/fusefs/device"
+	"coffer/fusefs/past"
 	"coffer/fusefs/tree"
 )
 
@@ -30,6 +31,8 @@ type Options struct {
 	// Writeback lets the kernel gather writes in its page cache. It then owns sizes and times of files that it
 	// has in memory, and sends what was written late and in any order.
 	Writeback bool
+	// Snapshots is shown as the directory .snapshots of the root, which no listing tells of; nil: there is none.
+	Snapshots *past.Snapshots
 	// Log is told of I/O errors, and what go-fuse has to say; nil: slog.Default.
 	Log *slog.Logger
 	// Debug logs every request.
@@ -97,8 +100,11 @@ func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, e
 		t.LeaveTimes(kernelClock)
 	}
 	var face fuse.RawFileSystem = fs
+	if o.Snapshots != nil {
+		face = &withSnapshots{filesystem: fs, past: o.Snapshots}
+	}
 	if o.wrap != nil {
-		face = o.wrap(fs)
+		face = o.wrap(face)
 	}
 	s.protocol = fuse.NewProtocolServer(face, protocolOptions(&o))
 	s.conn, err = device.Mount(ctx, dir, device.Options{

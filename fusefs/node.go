@@ -52,14 +52,19 @@ func (fs *filesystem) Statx(cancel <-chan struct{}, in *fuse.StatxIn, out *fuse.
 		return fs.stale(err)
 	}
 	out.SetTimeout(timeToLive)
-	out.Statx = fuse.Statx{
+	fillStatx(&out.Statx, in.NodeId, &a)
+	return fuse.OK
+}
+
+func fillStatx(out *fuse.Statx, node uint64, a *tree.Attr) {
+	*out = fuse.Statx{
 		Mask:      unix.STATX_BASIC_STATS | unix.STATX_BTIME,
 		Blksize:   blockSize,
 		Nlink:     a.Nlink,
 		Uid:       a.Uid,
 		Gid:       a.Gid,
 		Mode:      uint16(a.Mode),
-		Ino:       in.NodeId,
+		Ino:       node,
 		Size:      a.Size,
 		Blocks:    a.Blocks,
 		Atime:     statxTime(a.Atime),
@@ -69,7 +74,6 @@ func (fs *filesystem) Statx(cancel <-chan struct{}, in *fuse.StatxIn, out *fuse.
 		RdevMajor: unix.Major(uint64(a.Rdev)),
 		RdevMinor: unix.Minor(uint64(a.Rdev)),
 	}
-	return fuse.OK
 }
 
 func statxTime(t tree.Time) fuse.SxTime { return fuse.SxTime{Sec: uint64(t.Sec), Nsec: t.Nsec} }

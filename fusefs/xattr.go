@@ -68,13 +68,18 @@ func (fs *filesystem) ListXAttr(cancel <-chan struct{}, h *fuse.InHeader, dest [
 	}
 	var list strings.Builder
 	for _, name := range names {
-		if !checkXattr(name).Ok() || strings.HasPrefix(name, trusted) && !administrator(h) {
-			continue
-		}
-		list.WriteString(name)
-		list.WriteByte(0)
+		listXattr(&list, h, name)
 	}
 	return give(dest, []byte(list.String()))
+}
+
+// listXattr adds a name to a list, if it is one for whoever asks.
+func listXattr(list *strings.Builder, h *fuse.InHeader, name string) {
+	if !checkXattr(name).Ok() || strings.HasPrefix(name, trusted) && !administrator(h) {
+		return
+	}
+	list.WriteString(name)
+	list.WriteByte(0)
 }
 
 // give copies value if there is room; go-fuse turns the length that comes with ERANGE into an answer where

@@ -254,6 +254,7 @@ func (a *applier) addArchive(o op) error {
 		if err := a.flush(); err != nil {
 			return err
 		}
+		a.st.changed = false
 		a.st.archive = max(a.st.archive, number+1)
 	}
 	a.archives = append(a.archives, o)

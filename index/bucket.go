@@ -13,17 +13,19 @@ var (
 	cookies  = table{[]byte("cookie"), []byte("history.cookie")} // parent, cookie
 	xattrs   = table{[]byte("xattr"), []byte("history.xattr")}   // ino, name
 	extents  = table{[]byte("extent"), []byte("history.extent")} // ino, file offset where the part begins
-	parents  = table{now: []byte("parent")}                      // ino, parent, name
+	parents  = table{[]byte("parent"), []byte("history.parent")} // ino, parent, name
 	orphans  = table{now: []byte("orphan")}                      // ino
 	groups   = table{now: []byte("group")}                       // sequence number
 	archives = table{now: []byte("archive")}                     // archive
+	times    = table{now: []byte("archive.time")}                // time of an archive, archive
+	labels   = table{now: []byte("archive.label")}               // label of an archive, 0, archive
 	bad      = table{now: []byte("bad")}                         // sequence number
 	records  = table{now: []byte("record")}                      // keys of the log's own meta records
 	meta     = table{now: []byte("meta")}                        // stateKey
 )
 
 var tables = []table{
-	inodes, dirents, cookies, xattrs, extents, parents, orphans, groups, archives, bad, records, meta,
+	inodes, dirents, cookies, xattrs, extents, parents, orphans, groups, archives, times, labels, bad, records, meta,
 }
 
 // bucketNames lists all buckets of a whole index.

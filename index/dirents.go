@@ -70,7 +70,7 @@ func (a *applier) follow(key []byte, was, is chunkfmt.Dirent, since uint32) {
 		a.cookiePuts = append(a.cookiePuts, put{c, a.cookiePayload(c, a.st.archive, is, key)})
 		if was.Ino != is.Ino {
 			p := a.parentKey(is.Ino, key)
-			a.parentPuts = append(a.parentPuts, put{p, a.value(p, 0, nil, nil)})
+			a.parentPuts = append(a.parentPuts, put{p, a.value(p, a.st.archive, nil, nil)})
 		}
 	}
 }
@@ -102,6 +102,9 @@ func (a *applier) parentKey(ino chunkfmt.Ino, dirent []byte) []byte {
 // one name to another in one batch.
 func (a *applier) flushDerived() error {
 	c, p := a.bucket(cookies.now), a.bucket(parents.now)
+	if err := a.supersedeParents(p, a.bucket(parents.past)); err != nil {
+		return err
+	}
 	for _, d := range []struct {
 		b    *bolt.Bucket
 		keys []put
@@ -124,6 +127,24 @@ func (a *applier) flushDerived() error {
 	}
 	a.cookieDels, a.parentDels = a.cookieDels[:0], a.parentDels[:0]
 	a.cookiePuts, a.parentPuts, a.cookiePast = a.cookiePuts[:0], a.parentPuts[:0], a.cookiePast[:0]
+	return nil
+}
+
+// supersedeParents puts the names that inodes lose into the history.
+func (a *applier) supersedeParents(now, past *bolt.Bucket) error {
+	for _, k := range sorted(a.parentDels) {
+		v := now.Get(k.key)
+		if v == nil {
+			continue
+		}
+		since, payload, err := unseal(k.key, v)
+		if err != nil {
+			return err
+		}
+		if err := a.supersede(past, k.key, since, payload); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -81,7 +81,7 @@ func TestExtents(t *testing.T) {
 }
 
 func partsAreSmall(t require, x *Index) {
-	noError(t, x.each(extents, nil, func(key, payload []byte, _ *section) (bool, error) {
+	noError(t, x.each(extents, func(key, payload []byte, _ *section) (bool, error) {
 		if n := len(payload) / spanSize; n == 0 || n > partSpans {
 			t.Fatalf("part %x has %d extents", key, n)
 		}
@@ -129,7 +129,7 @@ func TestTruncateFar(t *testing.T) {
 		t.Fatalf("got %v, want %v", got, want)
 	}
 	apply(t, x, recExtent(3, chunkfmt.Extent{Length: endOfFile}))
-	noError(t, x.each(extents, nil, func(key, _ []byte, _ *section) (bool, error) {
+	noError(t, x.each(extents, func(key, _ []byte, _ *section) (bool, error) {
 		t.Fatalf("part %x is left", key)
 		return false, nil
 	}))

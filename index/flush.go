@@ -47,6 +47,9 @@ func fold(ops []op) []op {
 
 // flush writes the changes of one archive.
 func (a *applier) flush() error {
+	if len(a.inodes)+len(a.dirents)+len(a.xattrs)+len(a.deltas) > 0 {
+		a.st.changed = true
+	}
 	for _, step := range []struct {
 		what string
 		do   func() error
@@ -73,10 +76,13 @@ func (a *applier) finish(locate Locate) error {
 	if err := a.flushGroups(locate); err != nil {
 		return fmt.Errorf("groups: %w", err)
 	}
+	if err := a.flushArchives(); err != nil {
+		return fmt.Errorf("archives: %w", err)
+	}
 	for _, f := range []struct {
 		t   table
 		ops []op
-	}{{orphans, a.orphans}, {archives, a.archives}, {bad, a.bad}, {records, a.records}} {
+	}{{orphans, a.orphans}, {bad, a.bad}, {records, a.records}} {
 		if len(f.ops) == 0 {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -59,6 +60,7 @@ var errClosed = errors.New("index is closed")
 type Index struct {
 	Reader
 	db    *bolt.DB
+	file  *os.File              // the same file, for copies
 	state atomic.Pointer[state] // as committed; replaced, never changed
 
 	applying sync.Mutex // guards what follows, and the right to write
@@ -87,6 +89,10 @@ func (x *Index) Counts() (inodes, bytes uint64) {
 // Archive is the number of the open archive, the one after the last sealed; from 1.
 // Changes being applied date from it.
 func (x *Index) Archive() uint32 { return x.state.Load().archive }
+
+// Changed says whether anything of the tree has changed since the last archive was
+// sealed, or ever if there is none.
+func (x *Index) Changed() bool { return x.state.Load().changed }
 
 // At gives a reader of the volume as it was when the archive was sealed. For the
 // open archive and later ones it is the present.

@@ -1,7 +1,6 @@
 package index
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -14,7 +13,7 @@ import (
 // ascending.
 func (x *Index) Orphans() ([]chunkfmt.Ino, error) {
 	var all []chunkfmt.Ino
-	err := x.each(orphans, nil, func(key, _ []byte, _ *section) (bool, error) {
+	err := x.each(orphans, func(key, _ []byte, _ *section) (bool, error) {
 		all = append(all, chunkfmt.Ino(binary.BigEndian.Uint64(key)))
 		return true, nil
 	})
@@ -22,22 +21,6 @@ func (x *Index) Orphans() ([]chunkfmt.Ino, error) {
 		return nil, fmt.Errorf("orphans: %w", err)
 	}
 	return all, nil
-}
-
-// Parents calls f with each directory entry that names an inode, ascending by
-// directory and name, until f returns false.
-func (x *Index) Parents(ino chunkfmt.Ino, f func(parent chunkfmt.Ino, name string) bool) error {
-	err := x.each(parents, inoKey(ino), func(key, _ []byte, s *section) (bool, error) {
-		if len(key) < 16 {
-			return false, fmt.Errorf("%w: parent key %x", ErrRebuild, key)
-		}
-		parent, name := chunkfmt.Ino(binary.BigEndian.Uint64(key[8:])), string(key[16:])
-		return call(s, func() bool { return f(parent, name) }), nil
-	})
-	if err != nil {
-		return fmt.Errorf("parents of inode %d: %w", ino, err)
-	}
-	return nil
 }
 
 // Group gives what a group contains, and a hint where it is: the zero Location if
@@ -56,7 +39,7 @@ func (x *Index) Group(seq chunkfmt.Seq) (g chunkfmt.GroupRecord, at chunkfmt.Loc
 
 // Groups calls f with every group, ascending, until f returns false.
 func (x *Index) Groups(f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error {
-	err := x.each(groups, nil, func(key, payload []byte, s *section) (bool, error) {
+	err := x.each(groups, func(key, payload []byte, s *section) (bool, error) {
 		seq, err := chunkfmt.ParseGroupKey(key)
 		if err != nil {
 			return false, damaged(err)
@@ -81,27 +64,6 @@ func parseGroup(seq chunkfmt.Seq, payload []byte) (chunkfmt.GroupRecord, chunkfm
 	return g, parseLocation(payload), damaged(err)
 }
 
-// Archives gives the sealed archives, ascending by number.
-func (x *Index) Archives() ([]chunkfmt.ArchiveRecord, error) {
-	var all []chunkfmt.ArchiveRecord
-	err := x.each(archives, nil, func(key, payload []byte, _ *section) (bool, error) {
-		number, err := chunkfmt.ParseArchiveKey(key)
-		if err != nil {
-			return false, damaged(err)
-		}
-		a, err := chunkfmt.ParseArchive(number, payload)
-		if err != nil {
-			return false, damaged(err)
-		}
-		all = append(all, a)
-		return true, nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("archives: %w", err)
-	}
-	return all, nil
-}
-
 // Bad says whether a group is known to be damaged and not to be referred to again,
 // and why.
 func (x *Index) Bad(seq chunkfmt.Seq) (why string, is bool, err error) {
@@ -118,7 +80,7 @@ func (x *Index) Bad(seq chunkfmt.Seq) (why string, is bool, err error) {
 // BadGroups calls f with every group known to be damaged, ascending, until f returns
 // false.
 func (x *Index) BadGroups(f func(seq chunkfmt.Seq, why string) bool) error {
-	err := x.each(bad, nil, func(key, payload []byte, s *section) (bool, error) {
+	err := x.each(bad, func(key, payload []byte, s *section) (bool, error) {
 		seq, err := chunkfmt.ParseGroupKey(key)
 		if err != nil {
 			return false, damaged(err)
@@ -143,11 +105,16 @@ func (x *Index) Meta(name string) (value []byte, ok bool, err error) {
 	return value, ok, nil
 }
 
-// each calls f with all keys of a current bucket that have the prefix.
-func (x *Index) each(t table, prefix []byte, f func(key, payload []byte, s *section) (bool, error)) error {
+// each calls f with all keys of a current bucket.
+func (x *Index) each(t table, f func(key, payload []byte, s *section) (bool, error)) error {
+	return x.from(t, nil, f)
+}
+
+// from calls f with all keys of a current bucket from start on.
+func (x *Index) from(t table, start []byte, f func(key, payload []byte, s *section) (bool, error)) error {
 	return x.view(func(tx *bolt.Tx, s *section) error {
 		c := tx.Bucket(t.now).Cursor()
-		for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		for k, v := c.Seek(start); k != nil; k, v = c.Next() {
 			_, payload, err := unseal(k, v)
 			if err != nil {
 				return err

@@ -28,6 +28,7 @@ type model struct {
 	orphans map[chunkfmt.Ino]bool
 	groups  map[chunkfmt.Seq]int // blocks
 	sealed  []uint32
+	changed bool // since the last of them
 	next    chunkfmt.Ino
 }
 
@@ -98,6 +99,11 @@ func (m *model) dump() string {
 		for _, at := range slices.Sorted(maps.Keys(m.cells[ino])) {
 			fmt.Fprintln(&b, " cell", at, m.cells[ino][at])
 		}
+		for _, k := range slices.Sorted(maps.Keys(m.dirents)) {
+			if m.dirents[k].Ino == ino {
+				fmt.Fprintf(&b, " parent %x\n", k)
+			}
+		}
 	}
 	return b.String()
 }
@@ -115,14 +121,7 @@ func (m *model) whole() string {
 			bytes += i.Size
 		}
 	}
-	fmt.Fprintln(&b, "archives", m.sealed, "inodes", len(m.inodes), "bytes", bytes, "next", m.next)
-	for ino := chunkfmt.Ino(1); ino <= modelInos; ino++ {
-		for _, k := range slices.Sorted(maps.Keys(m.dirents)) {
-			if m.dirents[k].Ino == ino {
-				fmt.Fprintf(&b, "parent of %d: %x\n", ino, k)
-			}
-		}
-	}
+	fmt.Fprintln(&b, "archives", m.sealed, "inodes", len(m.inodes), "bytes", bytes, "next", m.next, "changed", m.changed)
 	return b.String()
 }
 
@@ -159,6 +158,10 @@ func dumpReader(t require, r *Reader, unit uint64) string {
 			}
 			return true
 		}))
+		noError(t, r.Parents(ino, func(parent chunkfmt.Ino, name string) bool {
+			fmt.Fprintf(&b, " parent %x\n", chunkfmt.DirentKey(parent, name))
+			return true
+		}))
 	}
 	return b.String()
 }
@@ -177,20 +180,13 @@ func wholeIndex(t require, x *Index) string {
 		fmt.Fprintln(&b, "group", g.Seq, len(g.Blocks))
 		return true
 	}))
-	as, err := x.Archives()
-	noError(t, err)
 	var sealed []uint32
-	for _, a := range as {
+	noError(t, x.Archives(0, func(a chunkfmt.ArchiveRecord) bool {
 		sealed = append(sealed, a.Number)
-	}
+		return true
+	}))
 	n, bytes := x.Counts()
-	fmt.Fprintln(&b, "archives", sealed, "inodes", n, "bytes", bytes, "next", x.NextIno())
-	for ino := chunkfmt.Ino(1); ino <= modelInos; ino++ {
-		noError(t, x.Parents(ino, func(parent chunkfmt.Ino, name string) bool {
-			fmt.Fprintf(&b, "parent of %d: %x\n", ino, chunkfmt.DirentKey(parent, name))
-			return true
-		}))
-	}
+	fmt.Fprintln(&b, "archives", sealed, "inodes", n, "bytes", bytes, "next", x.NextIno(), "changed", x.Changed())
 	return b.String()
 }
 
@@ -316,12 +312,14 @@ func TestModel(t *testing.T) {
 		for range rapid.IntRange(1, 12).Draw(t, "batches") {
 			var b Batch
 			for range rapid.IntRange(0, 12).Draw(t, "records") {
-				b.Records = append(b.Records, drawRecord(t, m, &seq))
+				r := drawRecord(t, m, &seq)
+				m.changed = m.changed || r.Kind <= chunkfmt.RecExtent
+				b.Records = append(b.Records, r)
 			}
 			if rapid.IntRange(0, 2).Draw(t, "seal") == 0 {
 				n := uint32(len(states) + 1)
 				b.Records = append(b.Records, recArchive(n))
-				m.sealed = append(m.sealed, n)
+				m.sealed, m.changed = append(m.sealed, n), false
 				states[n] = m.dump()
 			}
 			all, pending = append(all, b), append(pending, b)

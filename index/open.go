@@ -56,7 +56,7 @@ func open(path string, id Identity) (x *Index, err error) {
 		}
 		return nil, err
 	}
-	x = &Index{db: db}
+	x = &Index{db: db, file: file}
 	x.Reader = Reader{x: x, at: Present}
 	if err := x.load(id); err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -117,6 +117,36 @@ func (r *Reader) ReadDir(parent chunkfmt.Ino, after uint64, limit int, f func(na
 	return nil
 }
 
+// Parents calls f with each directory entry that names an inode, ascending by
+// directory and name, until f returns false.
+func (r *Reader) Parents(ino chunkfmt.Ino, f func(parent chunkfmt.Ino, name string) bool) error {
+	err := r.x.view(func(tx *bolt.Tx, s *section) error {
+		var keys [][]byte
+		err := r.scan(tx, parents, inoKey(ino), 8, func(key, _ []byte) (bool, error) {
+			if len(key) < 16 {
+				return false, fmt.Errorf("%w: parent key %x", ErrRebuild, key)
+			}
+			keys = append(keys, key)
+			return true, nil
+		})
+		if err != nil {
+			return err
+		}
+		slices.SortFunc(keys, bytes.Compare) // see Xattrs
+		for _, k := range keys {
+			parent, name := chunkfmt.Ino(binary.BigEndian.Uint64(k[8:])), string(k[16:])
+			if !call(s, func() bool { return f(parent, name) }) {
+				break
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("parents of inode %d: %w", ino, err)
+	}
+	return nil
+}
+
 // IsEmptyDir says whether a directory has no entries; what is no directory has none.
 func (r *Reader) IsEmptyDir(ino chunkfmt.Ino) (bool, error) {
 	empty := true

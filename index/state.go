@@ -9,7 +9,7 @@ import (
 
 // formatVersion is the version of this file format. There is no conversion: an
 // index of another version is rebuilt from the log.
-const formatVersion = 1
+const formatVersion = 2
 
 var stateKey = []byte("state")
 
@@ -29,6 +29,7 @@ var stateKey = []byte("state")
 //	124    8  next inode number as the log's meta record says it
 //	132    8  inodes
 //	140    8  logical bytes of regular files
+//	148    1  1: something of the tree has changed since the last archive
 type state struct {
 	id      Identity
 	head    Head
@@ -37,9 +38,10 @@ type state struct {
 	nextIno chunkfmt.Ino
 	inodes  uint64
 	bytes   uint64
+	changed bool
 }
 
-const stateSize = 148
+const stateSize = 149
 
 func (s *state) put(b []byte) {
 	binary.BigEndian.PutUint32(b, formatVersion)
@@ -54,6 +56,10 @@ func (s *state) put(b []byte) {
 	binary.BigEndian.PutUint64(b[124:], uint64(s.nextIno))
 	binary.BigEndian.PutUint64(b[132:], s.inodes)
 	binary.BigEndian.PutUint64(b[140:], s.bytes)
+	b[148] = 0
+	if s.changed {
+		b[148] = 1
+	}
 }
 
 func parseState(b []byte) (*state, error) {
@@ -72,6 +78,7 @@ func parseState(b []byte) (*state, error) {
 		nextIno: chunkfmt.Ino(binary.BigEndian.Uint64(b[124:])),
 		inodes:  binary.BigEndian.Uint64(b[132:]),
 		bytes:   binary.BigEndian.Uint64(b[140:]),
+		changed: b[148] != 0,
 	}
 	copy(s.id.Store[:], b[4:])
 	copy(s.id.Volume[:], b[20:])

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -114,6 +115,83 @@ func (c *control) Status(ctx context.Context) (any, error) {
 
 // Sync implements monitor.Control.
 func (c *control) Sync(ctx context.Context) error { return sent(c.v.tree.Sync(ctx)) }
+
+// snapshotRequest asks for an archive.
+type snapshotRequest struct {
+	Label string `json:"label"`
+}
+
+// snapshotAnswer says which archive was sealed, or if nothing had changed, which the last one is.
+type snapshotAnswer struct {
+	Made    bool          `json:"made"`
+	Archive archiveStatus `json:"archive"`
+}
+
+// Snapshot implements monitor.Control.
+func (c *control) Snapshot(ctx context.Context, request json.RawMessage) (any, error) {
+	a, err := c.snapshot(ctx, request)
+	return a, sent(err)
+}
+
+func (c *control) snapshot(ctx context.Context, request json.RawMessage) (answer snapshotAnswer, err error) {
+	var r snapshotRequest
+	if err := json.Unmarshal(request, &r); err != nil {
+		return answer, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	// What the archive adds to the store is counted when it is there.
+	if err := c.v.tree.Sync(ctx); err != nil {
+		return answer, err
+	}
+	a, made, err := c.v.tree.Snapshot(ctx, r.Label)
+	if err == nil && !made {
+		x := c.v.source.Index()
+		a, _, err = x.ArchiveNumbered(x.Archive() - 1)
+	}
+	return snapshotAnswer{Made: made, Archive: archiveStatusOf(&a)}, err
+}
+
+// Archives implements monitor.Control.
+func (c *control) Archives(context.Context) (any, error) {
+	all, err := archivesOf(c.v.source.Index())
+	return all, sent(err)
+}
+
+// copyName is what copies of the index are called in the state folder until a reader has them.
+const copyName = "index-copy-*"
+
+// dropCopies removes what readers that ended too soon have left there.
+func (v *volume) dropCopies() error {
+	left, err := filepath.Glob(filepath.Join(v.state, copyName))
+	if err != nil {
+		return err
+	}
+	for _, path := range left {
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("remove an old copy of the index: %w", err)
+		}
+	}
+	return nil
+}
+
+// Index implements monitor.Control: the copy has all that was done before.
+func (c *control) Index(ctx context.Context) (any, error) {
+	path, err := c.copyIndex(ctx)
+	return path, sent(err)
+}
+
+func (c *control) copyIndex(ctx context.Context) (path string, err error) {
+	if err := c.v.tree.Settle(ctx); err != nil && c.v.tree.Failed() == nil {
+		return "", err
+	}
+	f, err := os.CreateTemp(c.v.state, copyName)
+	if err != nil {
+		return "", fmt.Errorf("copy the index: %w", err)
+	}
+	if err = errors.Join(c.v.source.Index().CopyTo(f), f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}
 
 // Unmount implements monitor.Control. What is not stable keeps the mount from being taken away, unless it
 // never will be. An error that wraps errStays says that the mount goes on.

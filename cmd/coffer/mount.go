@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"coffer/fusefs"
+	"coffer/fusefs/past"
 	"coffer/media"
 	"coffer/pipeline/monitor"
 )
@@ -54,6 +55,7 @@ anew from the store.`,
 	o.addLimits(flags)
 	flags.BoolVar(&o.foreground, "foreground", false, "stay; log to standard error")
 	flags.BoolVar(&o.noAtime, "noatime", false, "reads leave access times alone; else as with relatime")
+	flags.DurationVar(&o.archiveEvery, "archive-every", time.Hour, "seal an archive this long after the last one, if anything has changed; 0: only when asked for and at the end")
 	flags.BoolVar(&o.allowOther, "allow-other", false, "let other users in; permissions are checked")
 	flags.BoolVar(&o.writeback, "writeback", false, "let the kernel gather writes: faster in small pieces, but after a crash the order of what was not synced is lost")
 	flags.Var(&o.readAhead, "read-ahead", "how much the kernel reads ahead of a sequential reader; only root can set it")
@@ -102,9 +104,13 @@ func serveMount(ctx context.Context, o *mountOptions, s *opened, ready func()) (
 	if err != nil {
 		return errors.Join(err, s.medium.Close())
 	}
+	if err := v.dropCopies(); err != nil {
+		return errors.Join(err, v.close(lasting))
+	}
 	server, err := fusefs.Mount(lasting, o.mountPoint, v.tree, fusefs.Options{
 		Source: s.path, AllowOther: o.allowOther, ReadaheadKiB: int(o.readAhead >> 10),
 		Writeback: o.writeback, Log: slog.Default(),
+		Snapshots: past.New(v.source.Index(), v.source.Groups()),
 	})
 	if err != nil {
 		return errors.Join(err, v.close(lasting))

@@ -88,6 +88,22 @@ func resolve(path string) (string, error) {
 
 func (m *mounted) sync(ctx context.Context) error { return said(m.Call(ctx, "sync", nil, nil)) }
 
+func (m *mounted) snapshot(ctx context.Context, label string) (a snapshotAnswer, err error) {
+	err = m.Call(ctx, "snapshot", snapshotRequest{label}, &a)
+	return a, said(err)
+}
+
+func (m *mounted) archives(ctx context.Context) (all []archiveStatus, err error) {
+	err = m.Call(ctx, "archives", nil, &all)
+	return all, said(err)
+}
+
+// index gives the path of a copy of the index, which is the caller's to remove.
+func (m *mounted) index(ctx context.Context) (path string, err error) {
+	err = m.Call(ctx, "index", nil, &path)
+	return path, said(err)
+}
+
 func (m *mounted) unmount(ctx context.Context) error { return said(m.Call(ctx, "umount", nil, nil)) }
 
 func (m *mounted) put(ctx context.Context, r putRequest, tell func(putLine)) error {

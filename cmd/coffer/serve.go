@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -192,3 +193,14 @@ func (c *serveControl) Unmount(context.Context) (any, error) {
 func (c *serveControl) Put(context.Context, monitor.PutRequest, func(any)) error {
 	return sent(errServes)
 }
+
+// Snapshot implements monitor.Control: clients seal archives.
+func (c *serveControl) Snapshot(context.Context, json.RawMessage) (any, error) {
+	return nil, sent(errServes)
+}
+
+// Archives implements monitor.Control: a server has no key.
+func (c *serveControl) Archives(context.Context) (any, error) { return nil, sent(errServes) }
+
+// Index implements monitor.Control: a server has none.
+func (c *serveControl) Index(context.Context) (any, error) { return nil, sent(errServes) }

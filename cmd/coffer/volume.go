@@ -36,6 +36,7 @@ type volumeOptions struct {
 	agents         int
 	timeout        time.Duration
 	notes          io.Writer // what the user is told besides; nil: nothing
+	archiveEvery   time.Duration
 }
 
 func (o *volumeOptions) add(flags *pflag.FlagSet) {
@@ -192,7 +193,7 @@ func openVolume(ctx context.Context, s *opened, o *volumeOptions, holder string)
 		Groups: v.source.Groups(), Flight: v.source.Flight(), Pipe: v.source.Pipe(),
 		Log: slog.Default(), Full: media.ErrFull, Away: agent.ErrAway,
 		Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid()),
-		Space: v.space, Relatime: !o.noAtime,
+		Space: v.space, Relatime: !o.noAtime, ArchiveEvery: o.archiveEvery,
 	})
 	if err != nil {
 		v.source.Pipe().Abort(err)
@@ -215,7 +216,7 @@ func (v *volume) space(ctx context.Context) (tree.Space, error) {
 // that crashed, complete up to what was acknowledged.
 func (v *volume) close(ctx context.Context) error {
 	lost := v.tree.Sync(ctx)
-	err := v.tree.Snapshot(ctx, "")
+	_, _, err := v.tree.Snapshot(ctx, "")
 	err = errors.Join(err, v.tree.Close(ctx))
 	if v.tree.Failed() != nil || errors.Is(err, media.ErrFull) || errors.Is(err, agent.ErrAway) {
 		// The pipe waits for an end that will not come through it.

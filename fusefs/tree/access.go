@@ -43,7 +43,7 @@ func (t *Tree) accessed(i *inode) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if !i.dead && i.staleAtime(now) {
-		t.touch(i)
+		t.note(i)
 		i.attr.Atime = now
 	}
 }

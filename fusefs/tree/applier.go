@@ -52,7 +52,7 @@ func (t *Tree) urgent() bool {
 	t.mu.Lock()
 	n := len(t.unapplied)
 	t.mu.Unlock()
-	return n >= maxUnapplied || n > 0 && t.dirty.Load() > t.cfg.MaxDirty/4
+	return n >= maxUnapplied || n > 0 && t.hurried.Load() > 0 || n > 0 && t.dirty.Load() > t.cfg.MaxDirty/4
 }
 
 // apply brings all acknowledged cuts into the index.
@@ -89,6 +89,10 @@ func (t *Tree) apply() error {
 	}
 	for _, e := range epochs {
 		t.retire(e)
+		if e.archive != 0 {
+			t.sealed(e.archive)
+		}
+		close(e.indexed)
 	}
 	if head.Seq != 0 {
 		t.cfg.Flight.Forget(head.Seq)

@@ -13,18 +13,20 @@ import (
 // backlog is what is behind the open epoch: cuts not yet acknowledged, cuts
 // acknowledged but not yet in the index, and who waits for them.
 type backlog struct {
-	dirtied chan struct{} // the open epoch has its first change
-	pressed chan struct{} // it has grown so much that a cut is due
-	asked   chan struct{} // requests hold something
-	landed  chan struct{} // a cut was acknowledged: for the cutter
-	applies chan struct{} // likewise: for the applier
-	failing chan struct{} // closed by fail
+	dirtied     chan struct{} // the open epoch has its first change
+	pressed     chan struct{} // it has grown so much that a cut is due
+	asked       chan struct{} // requests hold something
+	landed      chan struct{} // a cut was acknowledged: for the cutter
+	applies     chan struct{} // likewise: for the applier
+	failing     chan struct{} // closed by fail
+	applierGone chan struct{} // closed when the applier has ended
 
 	cancel  context.CancelFunc
 	closing chan struct{}  // closed when the applier is to finish
 	cutting sync.WaitGroup // the cutter
 	applied sync.WaitGroup // the applier
 
+	hurried    atomic.Int32  // who waits for the index
 	ackedEpoch atomic.Uint64 // all up to this one are stable
 	failure    atomic.Pointer[failure]
 
@@ -37,6 +39,7 @@ type backlog struct {
 	lastStable time.Time
 	shared     *request   // waits for the next cut; many share it
 	special    []*request // snapshots and the end
+	sealing    []int64    // times of archives that the index does not have yet
 	stopped    bool       // no cutter any more
 	room       chan struct{}
 	waiting    bool // somebody waits for room
@@ -51,6 +54,7 @@ func (b *backlog) init() {
 	b.landed = make(chan struct{}, 1)
 	b.applies = make(chan struct{}, 1)
 	b.failing = make(chan struct{})
+	b.applierGone = make(chan struct{})
 	b.closing = make(chan struct{})
 	b.room = make(chan struct{})
 }

@@ -22,6 +22,10 @@ type Index interface {
 
 	Orphans() ([]Ino, error)
 	NextIno() Ino
+	// Changed says whether the tree has changed since the last archive.
+	Changed() bool
+	// ArchiveAt gives the last archive at or before a time.
+	ArchiveAt(ns int64) (chunkfmt.ArchiveRecord, bool, error)
 	Counts() (inodes, bytes uint64)
 	Apply(batches []index.Batch, head index.Head, locate index.Locate) error
 }
@@ -126,6 +130,9 @@ type Config struct {
 	// ApplyEvery is how long acknowledged cuts are gathered for one commit of
 	// the index; 1 s.
 	ApplyEvery time.Duration
+	// ArchiveEvery is how long after the last archive of this session another is
+	// sealed, if anything has changed; 0: none is sealed unasked.
+	ArchiveEvery time.Duration
 	// MaxDirty is the limit of changes in memory, in bytes, about: writers
 	// wait beyond it, and a cut is taken at a quarter of it; 48 MiB.
 	MaxDirty int64

@@ -95,7 +95,7 @@ func (t *Tree) inDir(ctx context.Context, parent Ino, f func(p *inode) error) er
 
 // create makes an entry that must be new.
 func (t *Tree) create(ctx context.Context, who Caller, parent Ino, name string, b newborn) (Entry, error) {
-	if err := checkName(name); err != nil {
+	if err := checkEntry(parent, name); err != nil {
 		return Entry{}, err
 	}
 	if dots(name) {
@@ -151,7 +151,7 @@ func (t *Tree) Symlink(ctx context.Context, who Caller, parent Ino, name, target
 // Create makes a regular file and opens it. If there is one already it is opened
 // as Open does, or is EEXIST with O_EXCL.
 func (t *Tree) Create(ctx context.Context, who Caller, parent Ino, name string, mode uint32, flags int) (Entry, *Handle, error) {
-	if err := checkName(name); err != nil {
+	if err := checkEntry(parent, name); err != nil {
 		return Entry{}, nil, err
 	}
 	if dots(name) {
@@ -216,7 +216,7 @@ func (t *Tree) Tmpfile(ctx context.Context, who Caller, parent Ino, mode uint32,
 
 // Link makes another name of an inode that is not a directory.
 func (t *Tree) Link(ctx context.Context, ino, parent Ino, name string) (Entry, error) {
-	if err := checkName(name); err != nil {
+	if err := checkEntry(parent, name); err != nil {
 		return Entry{}, err
 	}
 	if dots(name) {

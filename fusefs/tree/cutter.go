@@ -20,24 +20,17 @@ const maxUnacked = 2
 type request struct {
 	kind  stage.MarkerKind
 	label string
-	cut   chan struct{} // closed when epoch or err holds
+	cut   chan struct{} // closed when the rest holds
 	epoch *epoch        // to wait for; nil: there was nothing to do
 	err   error
+	// archive is the time of the archive that was made; 0: none was.
+	archive int64
 }
 
 // Sync returns when everything that was done before it was called is stable.
 // It is also what fsync of a file or directory is. Concurrent calls share a cut.
 func (t *Tree) Sync(ctx context.Context) error {
 	return t.await(ctx, t.request(stage.MarkCut, ""))
-}
-
-// Snapshot seals an archive of the tree as it is at one instant of the call,
-// and returns when that is stable.
-func (t *Tree) Snapshot(ctx context.Context, label string) error {
-	if len(label) > chunkfmt.MaxLabel {
-		return unix.ENAMETOOLONG
-	}
-	return t.await(ctx, t.request(stage.MarkArchive, label))
 }
 
 func (t *Tree) request(kind stage.MarkerKind, label string) *request {
@@ -97,7 +90,10 @@ func (t *Tree) start(ctx context.Context) {
 	t.defrag.stop = stop
 	t.defrag.wg.Go(func() { t.defragmenter(background) })
 	t.cutting.Go(func() { t.cutter(ctx) })
-	t.applied.Go(func() { t.applier(ctx) })
+	t.applied.Go(func() {
+		defer close(t.applierGone)
+		t.applier(ctx)
+	})
 }
 
 // cutter takes all cuts: those asked for, one when changes get old, and one when
@@ -106,6 +102,8 @@ func (t *Tree) cutter(ctx context.Context) {
 	defer t.stopCutting()
 	timer := time.NewTimer(t.cfg.CutEvery)
 	defer timer.Stop()
+	archive := t.archiveTicker()
+	defer archive.Stop()
 	var gone <-chan struct{}
 	if t.cfg.Pipe != nil {
 		gone = t.cfg.Pipe.Done()
@@ -130,6 +128,9 @@ func (t *Tree) cutter(ctx context.Context) {
 		case <-timer.C:
 			t.request(stage.MarkCut, "")
 			continue
+		case <-archive.C:
+			t.request(stage.MarkArchive, "")
+			continue
 		case <-t.pressed:
 			t.request(stage.MarkCut, "")
 			continue
@@ -140,6 +141,9 @@ func (t *Tree) cutter(ctx context.Context) {
 			r := t.nextRequest()
 			if r == nil {
 				break
+			}
+			if r.kind == stage.MarkArchive && t.cfg.ArchiveEvery > 0 {
+				archive.Reset(t.cfg.ArchiveEvery)
 			}
 			if ended = t.cut(ctx, r); ended {
 				t.stopCutting() // and look after the pipe until Close
@@ -198,6 +202,9 @@ func (t *Tree) cut(ctx context.Context, r *request) (last bool) {
 	if r.kind == stage.MarkCut && t.clean(r) {
 		return false
 	}
+	if r.kind == stage.MarkArchive && t.unaltered(r) {
+		return false
+	}
 	slot, err := t.cfg.Collector.Prepare(ctx)
 	if err != nil {
 		t.taken(r)
@@ -214,10 +221,14 @@ func (t *Tree) cut(ctx context.Context, r *request) (last bool) {
 	}
 	defer slot.Release()
 	m := stage.Marker{Kind: r.kind}
-	if r.kind == stage.MarkArchive {
-		m.Archive = chunkfmt.ArchiveRecord{Time: t.cfg.Clock().UnixNano(), Label: r.label}
-	}
 	t.taken(r)
+	if r.kind == stage.MarkArchive {
+		if r.archive, err = t.archiveTime(); err != nil {
+			r.finish(nil, err)
+			return false
+		}
+		m.Archive = chunkfmt.ArchiveRecord{Time: r.archive, Label: r.label}
+	}
 	r.finish(t.freeze(slot, m), nil)
 	return r.kind == stage.MarkEnd
 }

@@ -295,7 +295,7 @@ func (r *rewriting) write(ctx context.Context, from, to int64) (bool, error) {
 		var room [1]Piece
 		pieces := slot.Write(r.data[from-r.off:to-r.off], from, room[:0])
 		if ok = len(pieces) > 0; ok {
-			d := t.touch(i)
+			d := t.note(i)
 			t.cover(d, pieces)
 			t.charge(d.e, runCost)
 			i.written++

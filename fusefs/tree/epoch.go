@@ -38,6 +38,10 @@ type epoch struct {
 	dirty atomic.Pointer[delta] // list of all deltas
 	cost  atomic.Int64          // bytes of memory, about
 	since atomic.Int64          // Clock, ns, of the first change
+	// altered says that there is a change which a new archive would show, unlike
+	// access times and files that were only brought together.
+	altered atomic.Bool
+	archive int64 // the time of the archive that it ended, or 0
 
 	ready   chan struct{} // closed when the freeze is complete
 	nextIno Ino           // the next inode number to give, if this epoch gave any
@@ -48,10 +52,11 @@ type epoch struct {
 	err     error         // why it is not stable
 	done    chan struct{} // closed when stable or err holds
 	told    bool          // done is closed
+	indexed chan struct{} // closed when the index has the epoch
 }
 
 func newEpoch(n uint64) *epoch {
-	return &epoch{n: n, ready: make(chan struct{}), done: make(chan struct{})}
+	return &epoch{n: n, ready: make(chan struct{}), done: make(chan struct{}), indexed: make(chan struct{})}
 }
 
 // Costs in bytes of memory, about and never less: with the records that the pipe
@@ -67,6 +72,14 @@ const (
 // touch returns the inode's delta of the open epoch. The caller holds epochMu for
 // reading and i.mu; it changes i.attr only afterwards.
 func (t *Tree) touch(i *inode) *delta {
+	if !t.cur.altered.Load() {
+		t.cur.altered.Store(true)
+	}
+	return t.note(i)
+}
+
+// note is touch for a change that is not worth an archive.
+func (t *Tree) note(i *inode) *delta {
 	d := i.newest
 	e := t.cur
 	if d != nil && d.e == e {
@@ -116,6 +129,11 @@ func (t *Tree) freeze(slot CutSlot, m stage.Marker) *epoch {
 	t.cur = newEpoch(e.n + 1)
 	if last := t.nextIno.Load(); last > t.frozenIno {
 		t.frozenIno, e.nextIno = last, Ino(last+1)
+	}
+	if m.Kind == stage.MarkArchive {
+		t.altered, e.archive = false, m.Archive.Time
+	} else {
+		t.altered = t.altered || e.altered.Load()
 	}
 	m.Archive.Files, m.Archive.Bytes = uint64(t.inodes.Load()), uint64(t.bytes.Load())
 	m.Batch = e

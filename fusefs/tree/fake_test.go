@@ -20,19 +20,20 @@ var errFull = errors.New("fake medium is full")
 type fakeLog struct {
 	wg sync.WaitGroup
 
-	mu      sync.Mutex
-	queue   []stage.Marker
-	wake    *sync.Cond
-	closed  bool
-	hold    bool // markers wait
-	ackErr  error
-	full    error // of Begin
-	groups  map[chunkfmt.Seq][]byte
-	seq     uint64
-	ordinal uint32
-	streams []*fakeStream
-	cuts    []fakeCut
-	forgot  chunkfmt.Seq
+	mu       sync.Mutex
+	queue    []stage.Marker
+	wake     *sync.Cond
+	closed   bool
+	hold     bool // markers wait
+	ackErr   error
+	full     error // of Begin
+	groups   map[chunkfmt.Seq][]byte
+	seq      uint64
+	ordinal  uint32
+	streams  []*fakeStream
+	cuts     []fakeCut
+	archives uint32 // sealed
+	forgot   chunkfmt.Seq
 
 	begins  int    // slots not released
 	onCut   func() // at the instant of each cut
@@ -112,6 +113,11 @@ func (l *fakeLog) pack() {
 			continue
 		}
 		l.mu.Lock()
+		if m.Kind == stage.MarkArchive {
+			l.archives++
+			_ = sink.Add(chunkfmt.Record{Op: chunkfmt.OpPut, Kind: chunkfmt.RecArchive,
+				Key: chunkfmt.ArchiveKey(l.archives), Value: m.Archive.Append(nil)})
+		}
 		cut := fakeCut{
 			batch: index.Batch{Header: chunkfmt.BatchHeader{Version: chunkfmt.BatchVersion, Cut: uint64(len(l.cuts) + 1), Archive: 1}, Records: sink.records},
 			head:  index.Head{Ordinal: l.ordinal, Seq: l.next()},

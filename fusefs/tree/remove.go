@@ -8,7 +8,7 @@ import (
 
 // Unlink removes a name of an inode that is not a directory.
 func (t *Tree) Unlink(ctx context.Context, parent Ino, name string) error {
-	if err := checkName(name); err != nil {
+	if err := checkEntry(parent, name); err != nil {
 		return err
 	}
 	if dots(name) {
@@ -43,7 +43,7 @@ func (t *Tree) Unlink(ctx context.Context, parent Ino, name string) error {
 
 // Rmdir removes an empty directory.
 func (t *Tree) Rmdir(ctx context.Context, parent Ino, name string) error {
-	if err := checkName(name); err != nil {
+	if err := checkEntry(parent, name); err != nil {
 		return err
 	}
 	switch name {

@@ -17,11 +17,14 @@ func (t *Tree) Rename(ctx context.Context, oldParent Ino, oldName string, newPar
 		flags == unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE {
 		return unix.EINVAL
 	}
-	for _, name := range []string{oldName, newName} {
-		if err := checkName(name); err != nil {
+	for _, end := range []struct {
+		parent Ino
+		name   string
+	}{{oldParent, oldName}, {newParent, newName}} {
+		if err := checkEntry(end.parent, end.name); err != nil {
 			return err
 		}
-		if dots(name) {
+		if dots(end.name) {
 			return unix.EBUSY
 		}
 	}

@@ -33,9 +33,10 @@ type Tree struct {
 	leaveTimes atomic.Bool
 
 	// epochMu is held for reading by every change, and for writing by the
-	// freeze. It guards cur. It comes before all other locks.
+	// freeze. It guards cur and altered. It comes before all other locks.
 	epochMu sync.RWMutex
 	cur     *epoch
+	altered bool // before cur, since the last archive
 
 	// renameMu is held by renames between directories, and so keeps still
 	// who lies below whom. After epochMu, before inode locks.
@@ -59,6 +60,7 @@ func New(ctx context.Context, cfg Config) (*Tree, error) {
 	inodes, bytes := cfg.Index.Counts()
 	t.inodes.Store(int64(inodes))
 	t.bytes.Store(int64(bytes))
+	t.altered = cfg.Index.Changed()
 	if err := t.makeRoot(); err != nil {
 		return nil, err
 	}

@@ -88,7 +88,7 @@ func (r *rig) against(ctx context.Context, m *model, ops []op) error {
 		case "sync":
 			err = r.Sync(ctx)
 		case "snapshot":
-			err = r.Snapshot(ctx, "x")
+			_, _, err = r.Snapshot(ctx, "x")
 		case "settle":
 			r.settle()
 		case "forget":

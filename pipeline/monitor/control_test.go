@@ -35,6 +35,14 @@ func (c *coded) MarshalJSON() ([]byte, error) {
 
 func (o *owner) Unmount(context.Context) (any, error) { return nil, &coded{21} }
 
+func (o *owner) Snapshot(_ context.Context, request json.RawMessage) (any, error) {
+	return request, nil
+}
+
+func (o *owner) Archives(context.Context) (any, error) { return []int{1, 2}, nil }
+
+func (o *owner) Index(context.Context) (any, error) { return "copy", nil }
+
 func (o *owner) Put(ctx context.Context, request PutRequest, tell func(any)) error {
 	var what string
 	if err := json.Unmarshal(request, &what); err != nil {

@@ -15,6 +15,9 @@
 //	GET  /v1/info     what is mounted where, by which process: Info
 //	POST /v1/status   the owner's status of mount, tree, pipe and stages
 //	POST /v1/sync     returns when all that was written before is stable
+//	POST /v1/snapshot body: the label; seals an archive, and answers which
+//	POST /v1/archives the archives
+//	POST /v1/index    makes a copy of the index, and answers where
 //	POST /v1/umount   drains, seals the archive, unmounts, ends the session
 //	POST /v1/put      body: what to put; the answer is one JSON value a line,
 //	                  progress first; the last is {"end":true,"error":null}, or

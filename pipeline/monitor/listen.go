@@ -38,6 +38,12 @@ type Control interface {
 	Status(ctx context.Context) (any, error)
 	Sync(ctx context.Context) error
 	Unmount(ctx context.Context) (any, error)
+	// Snapshot seals an archive, as the owner's own description in JSON says.
+	Snapshot(ctx context.Context, request json.RawMessage) (any, error)
+	// Archives lists what was sealed.
+	Archives(ctx context.Context) (any, error)
+	// Index makes a copy of the index for another process to read.
+	Index(ctx context.Context) (any, error)
 	// Put calls tell, from one goroutine at a time, for each line of its answer.
 	// No line has a member "end", which is how the client knows the last one.
 	Put(ctx context.Context, request PutRequest, tell func(any)) error
@@ -177,6 +183,18 @@ func routes(c Control, info Info) http.Handler {
 	}))
 	mux.HandleFunc("POST /v1/sync", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		answer(w, struct{}{}, c.Sync(r.Context()))
+	}))
+	mux.HandleFunc("POST /v1/snapshot", withBody(func(w http.ResponseWriter, r *http.Request, body []byte) {
+		v, err := c.Snapshot(r.Context(), body)
+		answer(w, v, err)
+	}))
+	mux.HandleFunc("POST /v1/archives", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		v, err := c.Archives(r.Context())
+		answer(w, v, err)
+	}))
+	mux.HandleFunc("POST /v1/index", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		v, err := c.Index(r.Context())
+		answer(w, v, err)
 	}))
 	mux.HandleFunc("POST /v1/umount", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		// Whoever asked may go away; a volume half closed would be worse.

@@ -24,8 +24,14 @@ type calls struct {
 	put     func(ctx context.Context, request PutRequest, tell func(any)) error
 }
 
-func (c calls) Status(ctx context.Context) (any, error)  { return c.status(ctx) }
-func (c calls) Sync(ctx context.Context) error           { return c.sync(ctx) }
+func (c calls) Status(ctx context.Context) (any, error)                { return c.status(ctx) }
+func (c calls) Sync(ctx context.Context) error                         { return c.sync(ctx) }
+func (c calls) Snapshot(context.Context, json.RawMessage) (any, error) { return nil, nil }
+
+func (c calls) Archives(context.Context) (any, error) { return nil, nil }
+
+func (c calls) Index(context.Context) (any, error) { return nil, nil }
+
 func (c calls) Unmount(ctx context.Context) (any, error) { return c.unmount(ctx) }
 func (c calls) Put(ctx context.Context, request PutRequest, tell func(any)) error {
 	return c.put(ctx, request, tell)

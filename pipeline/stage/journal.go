@@ -25,6 +25,7 @@ type logState struct {
 	batches uint64
 	groups  uint64
 	raw     uint64
+	sealed  uint64 // bytes that were stored when the last archive was sealed
 }
 
 func newLogState(cfg *Config) logState {
@@ -161,7 +162,9 @@ func (b *batchSink) encode(w *waiter) error {
 	}
 	if w.Kind == MarkArchive {
 		a := &w.Archive
-		a.Number, a.Last, a.Stored = k.log.archive, k.log.last, k.w.stats.stored()
+		stored := k.w.stats.stored()
+		a.Number, a.Last, a.Stored = k.log.archive, k.log.last, stored-k.log.sealed
+		k.log.sealed = stored
 		return b.Add(chunkfmt.Record{
 			Op: chunkfmt.OpPut, Kind: chunkfmt.RecArchive,
 			Key: chunkfmt.ArchiveKey(a.Number), Value: a.Append(nil),

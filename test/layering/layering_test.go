@@ -39,7 +39,9 @@ var rules = []rule{
 	{`fusefs/tree`, `index|pipeline|pipeline/stage|chunkfmt`},
 	{`fusefs/walk`, `fusefs/tree|chunkfmt`},
 	{`fusefs/device`, ``},
-	{`fusefs`, `fusefs/device|fusefs/tree|index|chunkfmt`},
+	// The past is read from the index and the log, without a live tree.
+	{`fusefs/past`, `index|pipeline/stage|chunkfmt`},
+	{`fusefs`, `fusefs/device|fusefs/past|fusefs/tree|index|chunkfmt`},
 	{`pipeline/mover`, `chunkfmt|index(/.*)?|media(/.*)?|pipeline(/.*)?`},
 	{`cmd/.*`, `.*`},
 	{`test/.*`, `.*`},

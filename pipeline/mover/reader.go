@@ -1,0 +1,213 @@
+package mover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"coffer/chunkfmt"
+	"coffer/index"
+	"coffer/media"
+	"coffer/pipeline/stage"
+)
+
+// Reader is a volume that is open for reading. It takes no lock of the volume's and
+// writes nothing to the store: any number read while one writes. It shows what the
+// log was when it was opened. Its parts may be used concurrently until Close.
+type Reader struct {
+	index   *index.Index
+	groups  *stage.Groups
+	closers []func() error
+}
+
+// OpenReader opens a volume for reading. Copied is the file of a copy of the index
+// that the process made which has the volume open for writing on this machine; it is
+// removed. Without one, the index in the state folder is brought up to date with the
+// log, or made, as OpenSource does, and copied: bbolt lets one process at a time use
+// an index that is written, and whoever wants to write must not wait for a reader.
+//
+// Errors are those of OpenSource, but media.ErrLocked; index.ErrLocked if another
+// process keeps the index for longer than ten seconds.
+func OpenReader(ctx context.Context, o Options, copied string) (_ *Reader, err error) {
+	o.defaults()
+	s := &Source{o: o, keys: chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)}
+	s.log = newLog(o.Medium, o.Store, &s.keys)
+	r := &Reader{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close())
+		}
+	}()
+	var file *os.File
+	if copied != "" {
+		file, err = takeOver(copied)
+	} else {
+		file, err = s.currentCopy(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.index, err = index.OpenCopy(file, index.Identity{Store: o.Store, Volume: s.keys.ID}); err != nil {
+		return nil, err
+	}
+	r.closers = append(r.closers, r.index.Close)
+	locator := r.locator(ctx, s)
+	r.groups, err = stage.NewGroups(ctx, stage.GroupsConfig{
+		Keys: &s.keys, Flight: stage.NewFlight(), Records: r.index, Locator: locator, Medium: o.Medium,
+		Sealer:     func(ordinal uint32) (*chunkfmt.Sealer, error) { return s.log.sealer(ctx, ordinal) },
+		CacheBytes: o.CacheBytes,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.closers = append(r.closers, r.groups.Close)
+	return r, nil
+}
+
+// locator finds groups that are not where the index last knew them.
+func (r *Reader) locator(ctx context.Context, s *Source) stage.Locator {
+	if s.o.Far != nil {
+		return s.o.Far.Locator
+	}
+	l := &lateCatalog{open: func() (*media.Catalog, error) { return s.openCatalog(ctx) }}
+	r.closers = append(r.closers, l.close)
+	return l
+}
+
+// Index is the view of the log.
+func (r *Reader) Index() *index.Index { return r.index }
+
+// Groups reads what was stored.
+func (r *Reader) Groups() *stage.Groups { return r.groups }
+
+// Close closes everything but the medium.
+func (r *Reader) Close() error {
+	var errs []error
+	for i := len(r.closers) - 1; i >= 0; i-- {
+		errs = append(errs, r.closers[i]())
+	}
+	r.closers = nil
+	return errors.Join(errs...)
+}
+
+// takeOver opens a file and removes its name.
+func takeOver(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("take over a copy of the index: %w", err)
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// currentCopy brings the index of the state folder up to date and copies it.
+func (s *Source) currentCopy(ctx context.Context) (_ *os.File, err error) {
+	if err := os.MkdirAll(s.o.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state folder: %w", err)
+	}
+	if err := s.waitForIndex(ctx); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, func() error { return s.index.Close() })
+	defer func() { err = errors.Join(err, s.release()) }()
+	if s.heads, err = openHeadFile(s.o.StateDir); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, s.heads.Close)
+	if _, err := s.recover(ctx); err != nil {
+		return nil, err
+	}
+	f, err := NamelessFile(s.o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.index.CopyTo(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Readers give the index up as soon as they have copied it.
+const (
+	indexPatience = 10 * time.Second
+	indexRetry    = 50 * time.Millisecond
+)
+
+// waitForIndex opens the index, waiting for another reader that does the same.
+func (s *Source) waitForIndex(ctx context.Context) error {
+	deadline := time.Now().Add(indexPatience)
+	for {
+		var err error
+		if s.index, err = s.openIndex(); !errors.Is(err, index.ErrLocked) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-time.After(indexRetry):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// NamelessFile makes a file in dir that goes when it is closed.
+func NamelessFile(dir string) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		return os.NewFile(uintptr(fd), filepath.Join(dir, "nameless")), nil
+	}
+	f, err := os.CreateTemp(dir, "nameless-*") // not every file system can do that
+	if err != nil {
+		return nil, fmt.Errorf("make a temporary file: %w", err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// openCatalog makes a catalog in memory: its file is the writer's.
+func (s *Source) openCatalog(ctx context.Context) (*media.Catalog, error) {
+	c, err := media.OpenCatalog(ctx, "", s.o.Medium, s.keys.ID, media.CatalogOptions{Log: s.o.Log})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Refresh(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// lateCatalog reads the footers of all chunks when a group is not where the index
+// last knew it, and not before.
+type lateCatalog struct {
+	open func() (*media.Catalog, error)
+
+	once    sync.Once
+	catalog *media.Catalog
+	err     error
+}
+
+// Places implements stage.Locator.
+func (l *lateCatalog) Places(seq chunkfmt.Seq) ([]chunkfmt.Location, error) {
+	l.once.Do(func() { l.catalog, l.err = l.open() })
+	if l.err != nil {
+		return nil, l.err
+	}
+	return l.catalog.Places(seq)
+}
+
+func (l *lateCatalog) close() error {
+	l.once.Do(func() { l.err = stage.ErrClosed })
+	if l.catalog == nil {
+		return nil
+	}
+	return l.catalog.Close()
+}
