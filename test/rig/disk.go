@@ -23,7 +23,8 @@ func NewDisk(tb testing.TB, mib int) *Disk {
 	base := tb.TempDir()
 	d := &Disk{Dir: filepath.Join(base, "disk"), image: filepath.Join(base, "image")}
 	Must(tb, os.Mkdir(d.Dir, 0o755), os.WriteFile(d.image, nil, 0o600), os.Truncate(d.image, int64(mib)<<20))
-	Output(tb, "mkfs.ext4", "-q", "-F", "-m", "0", d.image)
+	// A file for each page of room, so that a large disk holds a million.
+	Output(tb, "mkfs.ext4", "-q", "-F", "-m", "0", "-i", "4096", d.image)
 	Must(tb, d.Mount())
 	tb.Cleanup(func() { unix.Unmount(d.Dir, unix.MNT_DETACH) })
 	return d
