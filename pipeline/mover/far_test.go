@@ -116,6 +116,7 @@ func (g *guest) far(t *testing.T, d *doors, state string, rng *rand.Rand) Option
 // TestBrittleWay writes sessions over connections that break all the time, to a server that drops its half of the pipe
 // besides, and finds all of it again on another machine.
 func TestBrittleWay(t *testing.T) {
+	t.Parallel()
 	seed := time.Now().UnixNano()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(uint64(seed), 0))
@@ -206,6 +207,7 @@ func (d *doors) dropNowAndThen(stop <-chan struct{}, rng *rand.Rand) {
 // TestLease: one client writes at a time; the same one takes its own back at once; another one waits for the end
 // of the lease. A session that another has followed gets nothing more in.
 func TestLease(t *testing.T) {
+	t.Parallel()
 	d := newDoors(t)
 	o := d.client.far(t, d, t.TempDir(), nil)
 	keys := chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)
@@ -251,6 +253,7 @@ func TestLease(t *testing.T) {
 
 // TestQuota: a client that has used up its quota is told that the medium is full, and what it has is there.
 func TestQuota(t *testing.T) {
+	t.Parallel()
 	d := newDoors(t)
 	o := d.client.far(t, d, t.TempDir(), nil)
 	keys := chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)

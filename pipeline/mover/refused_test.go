@@ -306,6 +306,7 @@ func (g *guest) frame(ctx context.Context, first uint64, n uint32, b []byte) err
 // TestNotLetIn knocks at the door of a server in ways that must not get in. Each has one line in the log, and the
 // server goes on.
 func TestNotLetIn(t *testing.T) {
+	t.Parallel()
 	const request = "GET /v1/store HTTP/1.1\r\nHost: x\r\n\r\n"
 	good := func(d *doors) *tls.Config { return &tls.Config{Certificates: []tls.Certificate{otherCertificate(d.t)}} }
 	long := strings.Repeat("x", 1<<20)
@@ -468,6 +469,7 @@ func TestNotLetIn(t *testing.T) {
 
 // TestReplayedHandshake plays what a client that was let in has sent once more.
 func TestReplayedHandshake(t *testing.T) {
+	t.Parallel()
 	d := newDoors(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

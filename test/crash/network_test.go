@@ -61,7 +61,7 @@ func TestNetwork(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			n := newNetworked(t, f)
-			for i := range rig.Count(t, "COFFER_NET_FAULTS", 3) {
+			for i := range rig.Count(t, "COFFER_NET_FAULTS", 2) {
 				if err := n.run(t); err != nil {
 					t.Fatalf("fault %d: %v", i+1, err)
 				}
