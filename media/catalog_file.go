@@ -267,3 +267,47 @@ func replaceFile(path string, b []byte) (*os.File, error) {
 	}
 	return file, nil
 }
+
+// CheckCatalogFile checks the first size bytes of a catalog's file. It returns
+// up to where they are good, and why not further.
+func CheckCatalogFile(r io.ReaderAt, size int64, v chunkfmt.VolumeID) (good int64, err error) {
+	good, err = eachRecord(r, size, v, func(record) {})
+	return good, err
+}
+
+// ReadCatalogFile gives what the first size bytes of a catalog's file say of
+// chunks, whether they are there or not. A damaged file counts up to there.
+func ReadCatalogFile(r io.ReaderAt, size int64, v chunkfmt.VolumeID) (map[chunkfmt.ChunkID]Chunk, error) {
+	chunks := make(map[chunkfmt.ChunkID]Chunk)
+	c := &Catalog{volume: v}
+	_, err := eachRecord(r, size, v, func(rec record) {
+		if rec.gone {
+			delete(chunks, rec.id)
+		} else {
+			chunks[rec.id] = c.fromRecord(rec).Chunk
+		}
+	})
+	return chunks, err
+}
+
+func eachRecord(r io.ReaderAt, size int64, v chunkfmt.VolumeID, f func(record)) (good int64, err error) {
+	b := bufio.NewReader(io.NewSectionReader(r, 0, min(size, maxCatalogFile)))
+	head := make([]byte, catalogHeadSize)
+	if _, err := io.ReadFull(b, head); err != nil {
+		return 0, fmt.Errorf("catalog file: %w", err)
+	}
+	if want := (&catalogFile{volume: v}).head(); !bytes.Equal(head, want) {
+		return 0, fmt.Errorf("%w: the file begins with %x, want %x", errRecord, head, want)
+	}
+	for good = catalogHeadSize; ; {
+		rec, err := readRecord(b)
+		if err == io.EOF {
+			return good, nil
+		}
+		if err != nil {
+			return good, err
+		}
+		good += rec.len()
+		f(rec)
+	}
+}

@@ -16,6 +16,7 @@ const (
 	volumesDir   = "volumes/"
 	chunkSuffix  = ".chunk"
 	mirrorSuffix = ".mirror"
+	catalogBase  = "catalog"
 	maxElement   = 200 // leaves room for what a medium adds to a name while it writes
 	maxName      = 1024
 )
@@ -39,6 +40,22 @@ func CheckName(name string) error {
 // ends with a slash.
 func VolumePrefix(v chunkfmt.VolumeID) string {
 	return volumesDir + hex.EncodeToString(v[:]) + "/"
+}
+
+// CatalogName returns the name under which a volume's catalog lies beside its
+// chunks, where the medium is one that a file can lie on.
+func CatalogName(v chunkfmt.VolumeID) string { return VolumePrefix(v) + catalogBase }
+
+// ParseCatalogName is the reverse of CatalogName.
+func ParseCatalogName(name string) (v chunkfmt.VolumeID, ok bool) {
+	rest, _ := strings.CutPrefix(name, volumesDir)
+	volume, _, _ := strings.Cut(rest, "/")
+	b, err := hex.DecodeString(volume)
+	if err != nil || len(b) != len(v) {
+		return v, false
+	}
+	copy(v[:], b)
+	return v, CatalogName(v) == name
 }
 
 // ChunkName returns the name of a chunk of a volume.

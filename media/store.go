@@ -24,6 +24,11 @@ const (
 	StoreName     = "coffer.store"
 	StoreCopyName = "keys/copy/coffer.store"
 
+	// KeyName and KeyCopyName are the two places of the sealed master key, of
+	// which package keyring knows more.
+	KeyName     = "keys/master.age"
+	KeyCopyName = "keys/copy/master.age"
+
 	storeMagic   = "COFFER\r\n"
 	storeVersion = 1
 	storeSize    = 30
@@ -103,4 +108,14 @@ func decodeStore(b []byte) (chunkfmt.StoreID, error) {
 		return chunkfmt.StoreID{}, fmt.Errorf("%w: version %d, want %d", ErrStoreFormat, v, storeVersion)
 	}
 	return chunkfmt.StoreID(b[10:26]), nil
+}
+
+// CheckStoreFile checks the bytes of a store file or of its copy. It fails with
+// ErrStoreFormat.
+func CheckStoreFile(b []byte) error {
+	if len(b) > storeSize {
+		return fmt.Errorf("%w: %d bytes, want %d", ErrStoreFormat, len(b), storeSize)
+	}
+	_, err := decodeStore(b)
+	return err
 }

@@ -29,6 +29,7 @@ var (
 	errStoreThere = errors.New("not a place for a new store")
 	errNotMounted = errors.New("no coffer volume is mounted there")
 	errLost       = errors.New("not everything reached the store")
+	errFound      = errors.New("not everything is as it was written")
 	errStays      = errors.New("the mount stays")
 )
 
@@ -78,6 +79,8 @@ var exitCodes = []exitCode{
 		[]error{channel.ErrRefused, channel.ErrUnknownServer}, "`coffer invite` on the server makes an invitation; it is used once, in place of the address."},
 	{27, "the server does not answer", []error{channel.ErrAway, agent.ErrAway, remote.ErrAway},
 		"Is it running, and is the network there? What was written before is safe there."},
+	{30, "scrub: damage was found", []error{errFound},
+		"Bring the damaged chunks back from a copy of the store if there is one; copy in again the files whose reads fail."},
 	{130, "interrupted", []error{context.Canceled}, ""},
 }
 

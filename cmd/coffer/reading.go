@@ -7,8 +7,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"coffer/fusefs/past"
-	"coffer/index"
 	"coffer/pipeline/mover"
 )
 
@@ -59,18 +57,6 @@ func (s *opened) read(ctx context.Context, o *volumeOptions) (*mover.Reader, err
 
 // Close closes the volume and its store.
 func (r *reading) Close() error { return errors.Join(r.Reader.Close(), r.opened.medium.Close()) }
-
-// at gives the state that --at names; empty: what is there now.
-func (r *reading) at(what string) (*past.State, error) {
-	if what == "" {
-		return past.At(r.Index(), r.Groups(), index.Present), nil
-	}
-	a, err := past.Find(r.Index(), what)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w: `coffer snapshots` lists what there is", errUsage, err)
-	}
-	return past.At(r.Index(), r.Groups(), a.Number), nil
-}
 
 // printable shows a name or label on one line of a terminal: what is not to be printed is quoted.
 func printable(name string) string {

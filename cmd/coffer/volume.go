@@ -165,7 +165,7 @@ func (s *opened) moverOptions(o *volumeOptions, holder string) (mover.Options, e
 
 // catalogPath is the file of a volume's catalog, beside the volume's chunks.
 func catalogPath(store string, v chunkfmt.VolumeID) string {
-	return filepath.Join(store, filepath.FromSlash(media.VolumePrefix(v)), "catalog")
+	return filepath.Join(store, filepath.FromSlash(media.CatalogName(v)))
 }
 
 // volume is a volume that is open for writing in this process.

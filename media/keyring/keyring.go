@@ -21,8 +21,8 @@ import (
 
 // Names of the two sealed copies of the master key.
 const (
-	MasterName = "keys/master.age"
-	CopyName   = "keys/copy/master.age"
+	MasterName = media.KeyName
+	CopyName   = media.KeyCopyName
 )
 
 // maxFile bounds the key file: a recipient takes 1.7 KiB at most.

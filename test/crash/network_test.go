@@ -185,6 +185,13 @@ func (n *networked) run(t *testing.T) error {
 	}
 	h := r.history(n.state)
 	n.state, err = h.recovered(tree)
+	if err == nil {
+		// What a crash tears is no damage, wherever it was torn.
+		code, stdout, stderr := n.user.Try(t, "scrub", n.server.Store)
+		if code != 0 {
+			return fmt.Errorf("scrub: exit code %d\n%s%s", code, stdout, stderr)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("%w\nafter %v and %v, %d operations, the last: %s", err, before, after, len(r.ops), tail(r.ops, 12))
 	}

@@ -25,6 +25,7 @@ type rule struct {
 var rules = []rule{
 	{`chunkfmt`, ``},
 	{`media`, `chunkfmt`},
+	{`media/scrub`, `chunkfmt|media`},
 	// A kind of medium knows the contract and the format, never another kind or whoever uses it.
 	{`media/.*`, `chunkfmt|media|media/faulty`},
 	// The pipe moves buffers and does not know what is in them.

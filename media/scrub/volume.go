@@ -1,0 +1,135 @@
+package scrub
+
+import (
+	"context"
+	"errors"
+
+	"coffer/chunkfmt"
+	"coffer/media"
+)
+
+// volume is what has to be known of a volume's sessions to tell damage from what a crash leaves.
+type volume struct {
+	id chunkfmt.VolumeID
+	// last is up to where the session of that ordinal counts, as the one that goes on from it says; a
+	// session that is missing here has no successor.
+	last   map[uint32]chunkfmt.Seq
+	stable map[uint32]chunkfmt.Seq // what tags of that session say to be acknowledged, once asked for
+	chunks []media.Info            // of the volume, by name, as listed at the beginning
+	before struct {                // the chunk checked before
+		id   chunkfmt.ChunkID
+		last chunkfmt.Seq // highest number in it
+	}
+}
+
+// openVolume reads the session headers of a volume. What they say, and the watermarks asked for later in
+// chunks of these lengths, was true before any chunk is looked at, so what is written meanwhile is never
+// taken for damage.
+func (s *scrub) openVolume(ctx context.Context, id chunkfmt.VolumeID, list []media.Info) (*volume, error) {
+	v := &volume{id: id, last: map[uint32]chunkfmt.Seq{}, stable: map[uint32]chunkfmt.Seq{}}
+	for _, info := range list {
+		of, chunk, ok := media.ParseChunkName(info.Name)
+		if !ok || of != id {
+			continue
+		}
+		v.chunks = append(v.chunks, info)
+		if chunk.Number() != 1 {
+			continue
+		}
+		p, ok, err := s.predecessor(ctx, info)
+		if err != nil {
+			return nil, err
+		}
+		if ok && p.Ordinal != 0 {
+			v.last[p.Ordinal] = max(v.last[p.Ordinal], p.Last)
+		}
+	}
+	return v, nil
+}
+
+// predecessor reads the first tag of a session's first chunk, or of its mirror.
+func (s *scrub) predecessor(ctx context.Context, info media.Info) (p chunkfmt.Predecessor, ok bool, err error) {
+	// Not through the window: the rate is for the bytes of chunks, and this is a few hundred a session.
+	r := media.Reader(ctx, s.medium, info.Name)
+	sc := chunkfmt.NewScanner(r, info.Size)
+	e, err := sc.Next()
+	if err != nil || e.Tag.Kind != chunkfmt.KindSessionHeader {
+		return p, false, ctx.Err()
+	}
+	options, err := chunkfmt.ParseOptions(e.Options)
+	if err != nil || sc.CheckPayload(e) != nil {
+		return p, false, ctx.Err()
+	}
+	p, err = chunkfmt.ParsePredecessor(options)
+	return p, err == nil, ctx.Err()
+}
+
+// acknowledged gives the highest number of a session that is known to have been acknowledged: by the
+// watermarks of its tags, which only grow, so that the last readable ones have it, or by its successor.
+func (s *scrub) acknowledged(ctx context.Context, ordinal uint32) (chunkfmt.Seq, error) {
+	v := s.volume
+	if last, ok := v.last[ordinal]; ok {
+		return last, nil
+	}
+	if stable, ok := v.stable[ordinal]; ok {
+		return stable, nil
+	}
+	var stable chunkfmt.Seq
+	for _, info := range v.chunks {
+		_, id, _ := media.ParseChunkName(info.Name)
+		if id.Ordinal() != ordinal {
+			continue
+		}
+		w := s.window(ctx, info.Name)
+		w.buf = make([]byte, 64<<10) // mostly skipped over
+		high, err := highestWatermark(w, info.Size)
+		if err != nil && !errors.Is(err, media.ErrNotExist) {
+			return 0, err
+		}
+		stable = max(stable, high)
+	}
+	v.stable[ordinal] = stable
+	return stable, nil
+}
+
+// highestWatermark reads the footer of a chunk or, if it has none, all its tags.
+func highestWatermark(w *window, size int64) (high chunkfmt.Seq, err error) {
+	if tags, err := chunkfmt.ReadFooter(w, size); err == nil {
+		for i := range tags {
+			high = max(high, tags[i].Watermark)
+		}
+		return high, nil
+	}
+	sc := chunkfmt.NewScanner(w, size)
+	for {
+		e, err := sc.Next()
+		var damage *chunkfmt.DamageError
+		switch {
+		case err == nil:
+			high = max(high, e.Tag.Watermark)
+		case errors.As(err, &damage):
+		case w.ctx.Err() != nil:
+			return 0, w.ctx.Err()
+		case isFormat(err):
+			return high, nil
+		default:
+			return 0, err
+		}
+	}
+}
+
+// next gives the first number that the chunk of the session after this one may hold, 0 if there is none.
+func (s *scrub) next(ctx context.Context, id chunkfmt.ChunkID) (first chunkfmt.Seq, there bool, err error) {
+	for _, info := range s.volume.chunks {
+		_, other, _ := media.ParseChunkName(info.Name)
+		if other.Mirror() != id.Mirror() || other.Ordinal() != id.Ordinal() || other.Number() <= id.Number() {
+			continue
+		}
+		h, err := chunkfmt.NewScanner(media.Reader(ctx, s.medium, info.Name), info.Size).Header()
+		if err == nil {
+			return h.First, true, nil
+		}
+		return 0, true, ctx.Err()
+	}
+	return 0, false, nil
+}
