@@ -27,6 +27,7 @@ var (
 	errIncomplete = errors.New("not everything was stored")
 	errNoKey      = errors.New("no key to open the store with")
 	errStoreThere = errors.New("not a place for a new store")
+	errNoPath     = errors.New("no such file in the volume")
 	errNotMounted = errors.New("no coffer volume is mounted there")
 	errLost       = errors.New("not everything reached the store")
 	errFound      = errors.New("not everything is as it was written")
@@ -68,6 +69,7 @@ var exitCodes = []exitCode{
 	{19, "the store was rolled back, cut short or forked", []error{mover.ErrRolledBack, mover.ErrForked, mover.ErrCut},
 		"Look for the right copy of the store. --accept-rollback goes on with this one; what it lacks is then lost."},
 	{20, "nothing of coffer's is mounted there", []error{errNotMounted}, "`coffer status` shows what is mounted."},
+	{28, "there is no such file or directory in the volume, at that time", []error{errNoPath}, "`coffer find` lists what there is, `coffer history` what there was."},
 	{21, "umount: the mount is in use", []error{unix.EBUSY},
 		"Some program has a file or its working directory there; `fuser -vm MOUNTPOINT` names it. The mount goes on."},
 	{24, "what had been written did not all reach the store", []error{errLost}, "Keep the originals. `coffer status` and the log say what failed."},

@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"path"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"coffer/fusefs/past"
+	"coffer/index"
 	"coffer/pipeline/mover"
 )
 
@@ -57,6 +62,62 @@ func (s *opened) read(ctx context.Context, o *volumeOptions) (*mover.Reader, err
 
 // Close closes the volume and its store.
 func (r *reading) Close() error { return errors.Join(r.Reader.Close(), r.opened.medium.Close()) }
+
+// at gives the state that --at names; empty: what is there now.
+func (r *reading) at(what string) (*past.State, error) {
+	if what == "" {
+		return past.At(r.Index(), r.Groups(), index.Present), nil
+	}
+	a, err := past.Find(r.Index(), what)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w: `coffer snapshots` lists what there is", errUsage, err)
+	}
+	return past.At(r.Index(), r.Groups(), a.Number), nil
+}
+
+// splitPlace divides STORE[:/PATH].
+func splitPlace(place string) (string, string) {
+	store, p := cutTarget(place)
+	return store, path.Clean("/" + p)[1:]
+}
+
+// readOptions are what commands have in common that read a place in a volume.
+type readOptions struct {
+	volumeOptions
+	path string
+	when string
+	json bool
+	out  io.Writer
+}
+
+// place takes STORE[:/PATH] and where to print.
+func (o *readOptions) place(cmd *cobra.Command, place string) {
+	o.store, o.path = splitPlace(place)
+	o.out = cmd.OutOrStdout()
+}
+
+func (o *readOptions) addAt(flags *pflag.FlagSet) {
+	flags.StringVar(&o.when, "at", "", "`archive` to look at: its name or label, or a time (default: what is there now)")
+}
+
+// withState opens the volume, calls f with the state that was asked for, and closes it.
+func (o *readOptions) withState(ctx context.Context, f func(*past.State) error) error {
+	return o.withReading(ctx, func(r *reading) error {
+		s, err := r.at(o.when)
+		if err != nil {
+			return err
+		}
+		return f(s)
+	})
+}
+
+func (o *readOptions) withReading(ctx context.Context, f func(*reading) error) error {
+	r, err := openReading(ctx, &o.volumeOptions)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(r), r.Close())
+}
 
 // printable shows a name or label on one line of a terminal: what is not to be printed is quoted.
 func printable(name string) string {
