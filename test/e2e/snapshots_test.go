@@ -29,7 +29,7 @@ func TestArchives(t *testing.T) {
 	g := &gardener{t: t, rng: rng, dir: m.Path("tree")}
 	rig.Must(t, os.Mkdir(g.dir, 0o755))
 	saved := map[string]compare.Tree{}
-	for i := range rig.Count(t, "COFFER_ARCHIVES", 8) {
+	for i := range rig.Count(t, "COFFER_ARCHIVES", 5) {
 		for range 30 {
 			g.change()
 		}
