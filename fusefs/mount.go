@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -33,6 +34,9 @@ type Options struct {
 	Writeback bool
 	// Snapshots is shown as the directory .snapshots of the root, which no listing tells of; nil: there is none.
 	Snapshots *past.Snapshots
+	// Notices makes a process that calls device.WriteNotices and nothing else, so that this one can be killed at any
+	// instant; nil: this process tells the kernel by itself.
+	Notices func() *exec.Cmd
 	// Log is told of I/O errors, and what go-fuse has to say; nil: slog.Default.
 	Log *slog.Logger
 	// Debug logs every request.
@@ -113,6 +117,7 @@ func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, e
 		MaxWrite:   maxWrite,
 		AllowOther: o.AllowOther,
 		MaxLarge:   max(o.MaxInflight/maxWrite, 2),
+		Notices:    o.Notices,
 		Log:        o.Log,
 	})
 	if err != nil {

@@ -110,7 +110,7 @@ func serveMount(ctx context.Context, o *mountOptions, s *opened, ready func()) (
 	server, err := fusefs.Mount(lasting, o.mountPoint, v.tree, fusefs.Options{
 		Source: s.path, AllowOther: o.allowOther, ReadaheadKiB: int(o.readAhead >> 10),
 		Writeback: o.writeback, Log: slog.Default(),
-		Snapshots: past.New(v.source.Index(), v.source.Groups()),
+		Snapshots: past.New(v.source.Index(), v.source.Groups()), Notices: noticesProcess,
 	})
 	if err != nil {
 		return errors.Join(err, v.close(lasting))

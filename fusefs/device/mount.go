@@ -27,6 +27,9 @@ type Options struct {
 	AllowOther bool
 	// MaxLarge bounds how many requests with a large payload are under way; each holds a buffer of MaxWrite.
 	MaxLarge int
+	// Notices makes a process that calls WriteNotices and does nothing else; it is started when there is something to tell
+	// the kernel. If nil, this process does it by itself, and if killed meanwhile, its mount may hang.
+	Notices func() *exec.Cmd
 	// Log is told of what the kernel would not take.
 	Log *slog.Logger
 }
@@ -40,8 +43,9 @@ type Conn struct {
 	spin    time.Duration // of the reader with the turn
 	serving atomic.Pointer[service]
 
-	closing sync.RWMutex // guards closed; held while a notice is written
-	closed  bool
+	notifier *notifier    // nil if this process writes notices
+	closing  sync.RWMutex // guards closed; held while a notice is written
+	closed   bool
 }
 
 // Mount mounts a file system on dir, a directory that nothing is mounted on, with permissions checked by the kernel.
@@ -66,6 +70,9 @@ func Mount(ctx context.Context, dir string, o Options) (*Conn, error) {
 func newConn(fd int, o *Options) *Conn {
 	c := &Conn{fd: fd, log: o.Log, large: newBuffers(o.MaxWrite+slack, o.MaxLarge)}
 	c.turn.wake = make(chan struct{}, 1)
+	if o.Notices != nil {
+		c.notifier = &notifier{command: o.Notices, buffer: o.MaxWrite + slack}
+	}
 	return c
 }
 
@@ -119,17 +126,17 @@ func mountForUser(ctx context.Context, dir string, o *Options) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("mount on %s: %s: %w", dir, strings.TrimSpace(said.String()), err)
 	}
-	fd, err := receive(pair[0])
+	fd, err := receive(pair[0], make([]byte, 1))
 	if err != nil {
 		return 0, fmt.Errorf("mount on %s: no descriptor from fusermount3: %w", dir, err)
 	}
 	return fd, nil
 }
 
-// receive takes the one descriptor that was sent over a socket.
-func receive(socket int) (int, error) {
+// receive takes the one descriptor that was sent over a socket, and the data that came with it.
+func receive(socket int, data []byte) (int, error) {
 	control := make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := unix.Recvmsg(socket, make([]byte, 1), control, unix.MSG_CMSG_CLOEXEC)
+	_, n, _, _, err := unix.Recvmsg(socket, data, control, unix.MSG_CMSG_CLOEXEC)
 	if err != nil {
 		return 0, err
 	}

@@ -49,6 +49,9 @@ func (c *Conn) Serve(handle Handle, gone func()) error {
 	c.closing.Lock()
 	defer c.closing.Unlock()
 	c.closed = true
+	if c.notifier != nil {
+		c.notifier.close()
+	}
 	unix.Close(c.fd)
 	return s.err
 }
@@ -170,21 +173,5 @@ func (r *reader) answer() error {
 		_, unanswered := unix.Write(r.conn.fd, appendHead(nil, -int32(unix.EIO), r.number(), 0))
 		return errors.Join(err, unanswered)
 	}
-	return err
-}
-
-// Notify tells the kernel something unasked (FUSE_NOTIFY_*). ENOENT says that the kernel does not know what it is
-// about. It must not be called while a request is answered, which the kernel may wait for.
-func (c *Conn) Notify(code int32, payload ...[]byte) error {
-	size := 0
-	for _, p := range payload {
-		size += len(p)
-	}
-	c.closing.RLock()
-	defer c.closing.RUnlock()
-	if c.closed {
-		return unix.ENODEV
-	}
-	_, err := unix.Writev(c.fd, append([][]byte{appendHead(nil, code, 0, size)}, payload...))
 	return err
 }
