@@ -20,7 +20,10 @@ const (
 )
 
 // control is the instance of the sending stage that attaches to the other half, and hears what becomes of shipments.
-type control struct{ *Sender }
+type control struct {
+	*Sender
+	attempt uint64 // how often it has asked for the other half
+}
 
 func (c *control) Run(ctx context.Context, p *pipeline.Port) (err error) {
 	c.window.mu.Lock()
@@ -98,7 +101,9 @@ func (c *control) timeout() time.Duration {
 
 // session attaches and listens until the connection breaks.
 func (c *control) session(ctx context.Context, wait *pause) error {
+	c.attempt++
 	request := c.cfg.Attach
+	request.Attempt = c.attempt
 	request.Acked, _, _ = c.window.state()
 	var reply Attached
 	if err := c.cfg.Way.Call(ctx, http.MethodPost, Pipes, request, &reply); err != nil {

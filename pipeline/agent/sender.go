@@ -42,6 +42,9 @@ type Attach struct {
 	Acked   chunkfmt.Seq `json:"acked"`   // the last number known to be stable, of whichever session
 	Agents  int          `json:"agents"`
 	Holder  string       `json:"holder"` // who writes, for others who would like to
+	// Attempt grows with each request for a pipe. One that was held up on its way, and comes after a later one, knows
+	// less than was acknowledged meanwhile: it is refused.
+	Attempt uint64 `json:"attempt"`
 }
 
 // Attached is the answer.
@@ -96,7 +99,7 @@ func (s *Sender) Spec() pipeline.StageSpec {
 		Name: "send", Instances: s.cfg.Attach.Agents + 1,
 		New: func(i int) (pipeline.Module, error) {
 			if i == s.cfg.Attach.Agents {
-				return &control{s}, nil
+				return &control{Sender: s}, nil
 			}
 			return &sendAgent{s: s, number: i}, nil
 		},

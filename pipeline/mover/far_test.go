@@ -190,18 +190,22 @@ func (d *doors) dropNowAndThen(stop <-chan struct{}, rng *rand.Rand) {
 			return
 		case <-time.After(time.Duration(rng.IntN(2000)) * time.Millisecond):
 		}
-		d.to.mu.Lock()
-		var all []*farVolume
-		for _, v := range d.to.volumes {
-			all = append(all, v)
-		}
-		d.to.mu.Unlock()
-		for _, v := range all {
+		for _, v := range d.pipes() {
 			v.mu.Lock()
 			v.drop(v.current(), errBroken)
 			v.mu.Unlock()
 		}
 	}
+}
+
+// pipes are the server's halves.
+func (d *doors) pipes() (all []*farVolume) {
+	d.to.mu.Lock()
+	defer d.to.mu.Unlock()
+	for _, v := range d.to.volumes {
+		all = append(all, v)
+	}
+	return all
 }
 
 // TestLease: one client writes at a time; the same one takes its own back at once; another one waits for the end

@@ -31,6 +31,7 @@ type farVolume struct {
 	catalog *media.Catalog
 	unlock  func() error
 	handler http.Handler
+	last    agent.Attach // the latest request for a pipe
 }
 
 // farPipe is the receiving half of a pipe.
@@ -143,6 +144,10 @@ func (v *farVolume) attach(ctx context.Context, c channel.Client, a agent.Attach
 	if err := v.openLocked(ctx); err != nil {
 		return agent.Attached{}, err
 	}
+	if err := v.overtaken(a); err != nil {
+		return agent.Attached{}, err
+	}
+	v.last = a
 	p := v.current()
 	if p == nil || p.name != a.Pipe || p.client != c.Key || p.hasEnded() {
 		v.drop(p, fmt.Errorf("%s has begun another pipe", c.Name))
@@ -151,6 +156,15 @@ func (v *farVolume) attach(ctx context.Context, c channel.Client, a agent.Attach
 		}
 	}
 	return agent.Attached{Acked: p.intake.Acked(), Window: v.d.o.Window}, nil
+}
+
+// overtaken refuses a request that was made before the last one, and knows of less that was acknowledged: what counts
+// would be removed. mu is held.
+func (v *farVolume) overtaken(a agent.Attach) error {
+	if a.Ordinal < v.last.Ordinal || a.Pipe == v.last.Pipe && a.Attempt <= v.last.Attempt {
+		return fmt.Errorf("pipe %q, request %d comes after a later one: %w", a.Pipe, a.Attempt, errBad)
+	}
+	return nil
 }
 
 // start starts the receiving half behind what is acknowledged. mu is held.

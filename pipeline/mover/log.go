@@ -81,23 +81,24 @@ func (l *log) sessions(ctx context.Context, from uint32) ([]*session, error) {
 	return all, nil
 }
 
-// errNoHeader: a session of which no chunk holds a readable session header. It
-// has acknowledged nothing, since its header is durable before anything else.
+// errNoHeader: a session of which no chunk holds a readable session header.
 var errNoHeader = errors.New("no session header")
 
-// readHeader reads the session header, from its first chunk or from the mirror
-// of that.
+// readHeader reads the session header, from the first of the session's chunks, or of its mirrors, that was begun with
+// it: where those before could not be written, that is not number 1.
 func (l *log) readHeader(ctx context.Context, s *session) error {
 	var causes []error
 	for _, list := range [][]chunk{s.data, s.mirrors} {
-		if len(list) == 0 || list[0].id.Number() != 1 {
-			continue
+		for _, c := range list {
+			err := l.headerFrom(ctx, s, c)
+			if err == nil {
+				return nil
+			}
+			causes = append(causes, fmt.Errorf("%s: %w", c.name, err))
+			if errors.Is(err, errLater) {
+				break
+			}
 		}
-		err := l.headerFrom(ctx, s, list[0])
-		if err == nil {
-			return nil
-		}
-		causes = append(causes, fmt.Errorf("%s: %w", list[0].name, err))
 	}
 	cause := errors.Join(causes...)
 	for _, err := range causes {
@@ -105,11 +106,36 @@ func (l *log) readHeader(ctx context.Context, s *session) error {
 			return fmt.Errorf("read the header of session %d: %w", s.ordinal, cause)
 		}
 	}
-	if cause == nil {
-		cause = errors.New("its first chunk is missing")
-	}
 	return fmt.Errorf("%w: session %d: %w: %w", ErrDamaged, s.ordinal, errNoHeader, cause)
 }
+
+// holdsMore says whether there is anything of a session but its header, which is durable before anything else: a
+// session without either has acknowledged nothing.
+func (l *log) holdsMore(ctx context.Context, s *session) (bool, error) {
+	for _, c := range slices.Concat(s.data, s.mirrors) {
+		sc := chunkfmt.NewScanner(media.Reader(ctx, l.medium, c.name), c.size)
+		for {
+			e, err := sc.Next()
+			var damage *chunkfmt.DamageError
+			if errors.As(err, &damage) {
+				continue
+			}
+			if err == nil && e.Tag.Seq.Number() > 1 {
+				return true, nil
+			}
+			if err != nil && !isFormatError(err) {
+				return false, fmt.Errorf("read what there is of session %d: %w", s.ordinal, err)
+			}
+			if err != nil {
+				break
+			}
+		}
+	}
+	return false, nil
+}
+
+// errLater: a chunk that was begun after the one with the session header.
+var errLater = fmt.Errorf("a later chunk: %w", errNoHeader)
 
 // isFormatError tells bytes that are not what they should be from a medium that
 // did not give them.
@@ -130,6 +156,9 @@ func (l *log) headerFrom(ctx context.Context, s *session, c chunk) error {
 	}
 	if h.Store != l.store || h.Volume != l.keys.ID || h.Chunk != c.id {
 		return fmt.Errorf("its header names chunk %v of another place: %w", h.Chunk, errNoHeader)
+	}
+	if h.First.Number() > 1 {
+		return fmt.Errorf("begins with %v: %w", h.First, errLater)
 	}
 	e, err := sc.Next()
 	if err != nil {
@@ -198,8 +227,14 @@ func (l *log) path(ctx context.Context, all []*session, from uint32) (path []*se
 		s := all[i]
 		top = max(top, s.ordinal)
 		err := l.readHeader(ctx, s)
-		if errors.Is(err, errNoHeader) && len(s.data) < 2 && (want == 0 || s.ordinal > want) {
-			continue // died while it began: it has acknowledged nothing
+		if errors.Is(err, errNoHeader) && (want == 0 || s.ordinal > want) {
+			more, err := l.holdsMore(ctx, s)
+			if err != nil {
+				return nil, 0, err
+			}
+			if !more {
+				continue // died while it began
+			}
 		}
 		if err != nil {
 			return nil, 0, err
@@ -248,24 +283,27 @@ func (l *log) sealer(ctx context.Context, ordinal uint32) (*chunkfmt.Sealer, err
 	if sealer != nil {
 		return sealer, nil
 	}
+	all, err := l.sessions(ctx, ordinal)
+	if err != nil {
+		return nil, fmt.Errorf("find the id of session %d: %w", ordinal, err)
+	}
 	var causes []error
-	for _, mirror := range []bool{false, true} {
-		name := media.ChunkName(l.keys.ID, chunkfmt.MakeChunkID(ordinal, 1, mirror))
-		var b [chunkfmt.ChunkHeaderSize]byte
-		if _, err := l.medium.ReadAt(ctx, name, b[:], 0); err != nil && !errors.Is(err, io.EOF) {
-			causes = append(causes, err)
+	for _, s := range all {
+		if s.ordinal != ordinal {
 			continue
 		}
-		h, err := chunkfmt.ParseChunkHeader(b[:])
-		if err != nil {
-			causes = append(causes, err)
-			continue
+		for _, c := range slices.Concat(s.data, s.mirrors) {
+			h, err := chunkfmt.NewScanner(media.Reader(ctx, l.medium, c.name), c.size).Header()
+			if err != nil {
+				causes = append(causes, fmt.Errorf("%s: %w", c.name, err))
+				continue
+			}
+			if sealer, err = chunkfmt.NewSealer(l.keys, h.Session); err != nil {
+				return nil, err
+			}
+			l.add(ordinal, sealer)
+			return sealer, nil
 		}
-		if sealer, err = chunkfmt.NewSealer(l.keys, h.Session); err != nil {
-			return nil, err
-		}
-		l.add(ordinal, sealer)
-		return sealer, nil
 	}
 	return nil, fmt.Errorf("find the id of session %d: %w", ordinal, errors.Join(causes...))
 }

@@ -193,6 +193,7 @@ func (c *chunkWriter) hand(j syncJob) {
 func (c *chunkWriter) discard() {
 	if c.app != nil {
 		_ = c.app.Close()
+		_ = c.s.cfg.catalog.LeaveChunk(c.header.Chunk) // that it is being written: there is no doubt
 		c.app = nil
 	}
 }

@@ -161,6 +161,7 @@ func (y *syncer) drop() {
 	for _, j := range y.jobs {
 		if j.done {
 			_ = j.chunk.Close()
+			_ = y.cfg.catalog.LeaveChunk(j.id) // fails for one that was ended before another job failed
 		}
 	}
 }
