@@ -212,7 +212,7 @@ func (g *guest) attach(ctx context.Context, change func(*agent.Attach)) error {
 	rand.Read(session[:])
 	a := agent.Attach{
 		Pipe: "pipe-of-" + g.volume.String(), Volume: g.volume.String(), Session: hex.EncodeToString(session[:]),
-		Ordinal: 1, Agents: 2, Holder: "a test",
+		Ordinal: 1, Agents: 2, Holder: "a test", Attempt: uint64(time.Now().UnixNano()),
 	}
 	if change != nil {
 		change(&a)
