@@ -72,6 +72,7 @@ func (f *freeze) note(workers []*worker) {
 // holds, of each goroutine, a prefix of what it did; and the shared file holds
 // whole records of each in its order, up to the cut.
 func TestConcurrentCutsArePrefixes(t *testing.T) {
+	fewer(t, 30)
 	ctx := context.Background()
 	rapid.Check(t, func(rt *rapid.T) {
 		r := newRig(t, func(c *Config) { c.MaxClean = 4 })

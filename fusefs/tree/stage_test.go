@@ -57,6 +57,7 @@ func newRealRig(t testing.TB, capacity uint64) *rig {
 
 // TestModelOnPipe does random operations of large files above the real pipe.
 func TestModelOnPipe(t *testing.T) {
+	fewer(t, 30)
 	kinds := slices.Concat(allOps, fileOps, fileOps, []string{"sync", "sync", "settle", "forget", "reopen", "dump"})
 	rapid.Check(t, func(rt *rapid.T) {
 		scale := rapid.SampledFrom([]int{1, 1500, 9000}).Draw(rt, "scale")

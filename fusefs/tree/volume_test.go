@@ -112,9 +112,12 @@ func (v *volume) revive() {
 	v.start()
 }
 
-// fewer makes rapid draw n times in this test, unless it was told how often.
+// fewer makes rapid draw n times in this test, unless -rapid.checks or COFFER_CHECKS says how often.
 func fewer(t *testing.T, n int) {
 	t.Helper()
+	if more, err := strconv.Atoi(os.Getenv("COFFER_CHECKS")); err == nil {
+		n = more
+	}
 	checks := flag.Lookup("rapid.checks")
 	if old := checks.Value.String(); old == checks.DefValue {
 		if err := flag.Set(checks.Name, strconv.Itoa(n)); err != nil {

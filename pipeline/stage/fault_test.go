@@ -2,6 +2,7 @@ package stage_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -21,9 +22,9 @@ import (
 )
 
 // TestMain draws fewer runs than rapid does by itself: each is a whole session on
-// a medium in trouble. -rapid.checks says otherwise.
+// a medium in trouble. COFFER_CHECKS and -rapid.checks say otherwise.
 func TestMain(m *testing.M) {
-	if err := flag.Set("rapid.checks", "25"); err != nil {
+	if err := flag.Set("rapid.checks", cmp.Or(os.Getenv("COFFER_CHECKS"), "25")); err != nil {
 		panic(err)
 	}
 	flag.Parse()
