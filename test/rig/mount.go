@@ -99,19 +99,9 @@ func (m *Mount) Signal() { m.cmd.Process.Kill() }
 // called more than once, and after Unmount.
 func (m *Mount) Kill() {
 	m.cmd.Process.Kill()
-	select {
-	case <-m.done:
-	case <-time.After(dyingTime):
-		// It was telling the kernel to drop a page that a write, which it was to answer, has locked: see operations.md.
-		fmt.Fprintf(m.log, "the killed process did not end within %v: its connection is cut off\n", dyingTime)
-		unix.Unmount(m.Dir, unix.MNT_FORCE)
-		<-m.done
-	}
+	<-m.done
 	m.detach()
 }
-
-// dyingTime is how long a killed process has to end by itself.
-const dyingTime = 20 * time.Second
 
 // Pid is the process that serves the mount.
 func (m *Mount) Pid() int { return m.cmd.Process.Pid }
