@@ -81,24 +81,31 @@ func (l *log) sessions(ctx context.Context, from uint32) ([]*session, error) {
 	return all, nil
 }
 
-// errNoHeader: a session of which no chunk holds a readable session header.
+// errNoHeader: a session of which no chunk holds a readable session header. If it
+// has begun, it is damaged; see begun.
 var errNoHeader = errors.New("no session header")
 
-// readHeader reads the session header, from the first of the session's chunks, or of its mirrors, that was begun with
-// it: where those before could not be written, that is not number 1.
+// readHeader reads the session header, from the first chunk that was begun with it or from the mirror of that, or
+// from both.
 func (l *log) readHeader(ctx context.Context, s *session) error {
+	first, err := l.firstChunks(ctx, s)
+	if err != nil {
+		return fmt.Errorf("read the header of session %d: %w", s.ordinal, err)
+	}
 	var causes []error
-	for _, list := range [][]chunk{s.data, s.mirrors} {
-		for _, c := range list {
-			err := l.headerFrom(ctx, s, c)
-			if err == nil {
-				return nil
-			}
-			causes = append(causes, fmt.Errorf("%s: %w", c.name, err))
-			if errors.Is(err, errLater) {
-				break
-			}
+	for _, c := range first {
+		err := l.headerFrom(ctx, s, c)
+		if err == nil {
+			return nil
 		}
+		causes = append(causes, fmt.Errorf("%s: %w", c.name, err))
+	}
+	if len(causes) > 0 {
+		err := l.combinedHeader(ctx, s, first)
+		if err == nil {
+			return nil
+		}
+		causes = append(causes, fmt.Errorf("put together: %w", err))
 	}
 	cause := errors.Join(causes...)
 	for _, err := range causes {
@@ -106,41 +113,18 @@ func (l *log) readHeader(ctx context.Context, s *session) error {
 			return fmt.Errorf("read the header of session %d: %w", s.ordinal, cause)
 		}
 	}
+	if cause == nil {
+		cause = errors.New("its first chunk is missing")
+	}
 	return fmt.Errorf("%w: session %d: %w: %w", ErrDamaged, s.ordinal, errNoHeader, cause)
 }
-
-// holdsMore says whether there is anything of a session but its header, which is durable before anything else: a
-// session without either has acknowledged nothing.
-func (l *log) holdsMore(ctx context.Context, s *session) (bool, error) {
-	for _, c := range slices.Concat(s.data, s.mirrors) {
-		sc := chunkfmt.NewScanner(media.Reader(ctx, l.medium, c.name), c.size)
-		for {
-			e, err := sc.Next()
-			var damage *chunkfmt.DamageError
-			if errors.As(err, &damage) {
-				continue
-			}
-			if err == nil && e.Tag.Seq.Number() > 1 {
-				return true, nil
-			}
-			if err != nil && !isFormatError(err) {
-				return false, fmt.Errorf("read what there is of session %d: %w", s.ordinal, err)
-			}
-			if err != nil {
-				break
-			}
-		}
-	}
-	return false, nil
-}
-
-// errLater: a chunk that was begun after the one with the session header.
-var errLater = fmt.Errorf("a later chunk: %w", errNoHeader)
 
 // isFormatError tells bytes that are not what they should be from a medium that
 // did not give them.
 func isFormatError(err error) bool {
-	for _, class := range []error{io.EOF, io.ErrUnexpectedEOF, chunkfmt.ErrDamaged, chunkfmt.ErrTruncated, chunkfmt.ErrAuth, errNoHeader} {
+	for _, class := range []error{
+		io.EOF, io.ErrUnexpectedEOF, chunkfmt.ErrDamaged, chunkfmt.ErrTruncated, chunkfmt.ErrAuth, chunkfmt.ErrNoFooter, errNoHeader,
+	} {
 		if errors.Is(err, class) {
 			return true
 		}
@@ -154,11 +138,8 @@ func (l *log) headerFrom(ctx context.Context, s *session, c chunk) error {
 	if err != nil {
 		return err
 	}
-	if h.Store != l.store || h.Volume != l.keys.ID || h.Chunk != c.id {
-		return fmt.Errorf("its header names chunk %v of another place: %w", h.Chunk, errNoHeader)
-	}
-	if h.First.Number() > 1 {
-		return fmt.Errorf("begins with %v: %w", h.First, errLater)
+	if err := l.belongs(&h, c); err != nil {
+		return err
 	}
 	e, err := sc.Next()
 	if err != nil {
@@ -167,7 +148,20 @@ func (l *log) headerFrom(ctx context.Context, s *session, c chunk) error {
 	if e.Tag.Kind != chunkfmt.KindSessionHeader {
 		return fmt.Errorf("begins with a %v: %w", e.Tag.Kind, errNoHeader)
 	}
-	sealer, err := chunkfmt.NewSealer(l.keys, h.Session)
+	return l.takeHeader(ctx, s, h.Session, c, e)
+}
+
+// belongs says whether a chunk's header is that of the chunk.
+func (l *log) belongs(h *chunkfmt.ChunkHeader, c chunk) error {
+	if h.Store != l.store || h.Volume != l.keys.ID || h.Chunk != c.id {
+		return fmt.Errorf("its header names chunk %v of another place: %w", h.Chunk, errNoHeader)
+	}
+	return nil
+}
+
+// takeHeader opens the session header e in chunk c.
+func (l *log) takeHeader(ctx context.Context, s *session, id chunkfmt.SessionID, c chunk, e chunkfmt.Entry) error {
+	sealer, err := chunkfmt.NewSealer(l.keys, id)
 	if err != nil {
 		return err
 	}
@@ -187,7 +181,7 @@ func (l *log) headerFrom(ctx context.Context, s *session, c chunk) error {
 	if err != nil {
 		return err
 	}
-	s.id, s.sealer, s.prev, s.chain = h.Session, sealer, prev, info.Chain
+	s.id, s.sealer, s.prev, s.chain = id, sealer, prev, info.Chain
 	l.add(s.ordinal, sealer)
 	return nil
 }
@@ -228,12 +222,12 @@ func (l *log) path(ctx context.Context, all []*session, from uint32) (path []*se
 		top = max(top, s.ordinal)
 		err := l.readHeader(ctx, s)
 		if errors.Is(err, errNoHeader) && (want == 0 || s.ordinal > want) {
-			more, err := l.holdsMore(ctx, s)
-			if err != nil {
-				return nil, 0, err
+			begun, unread := l.begun(ctx, s)
+			if unread != nil {
+				return nil, 0, unread
 			}
-			if !more {
-				continue // died while it began
+			if !begun {
+				continue // died while it began: it has acknowledged nothing
 			}
 		}
 		if err != nil {
@@ -283,27 +277,29 @@ func (l *log) sealer(ctx context.Context, ordinal uint32) (*chunkfmt.Sealer, err
 	if sealer != nil {
 		return sealer, nil
 	}
-	all, err := l.sessions(ctx, ordinal)
+	id, err := l.sessionID(ctx, ordinal)
 	if err != nil {
 		return nil, fmt.Errorf("find the id of session %d: %w", ordinal, err)
 	}
-	var causes []error
-	for _, s := range all {
-		if s.ordinal != ordinal {
-			continue
-		}
-		for _, c := range slices.Concat(s.data, s.mirrors) {
-			h, err := chunkfmt.NewScanner(media.Reader(ctx, l.medium, c.name), c.size).Header()
-			if err != nil {
-				causes = append(causes, fmt.Errorf("%s: %w", c.name, err))
-				continue
-			}
-			if sealer, err = chunkfmt.NewSealer(l.keys, h.Session); err != nil {
-				return nil, err
-			}
-			l.add(ordinal, sealer)
-			return sealer, nil
-		}
+	if sealer, err = chunkfmt.NewSealer(l.keys, id); err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("find the id of session %d: %w", ordinal, errors.Join(causes...))
+	l.add(ordinal, sealer)
+	return sealer, nil
+}
+
+// sessionID reads the id of a session in the header of its first chunk, or of any.
+func (l *log) sessionID(ctx context.Context, ordinal uint32) (chunkfmt.SessionID, error) {
+	h, err := l.chunkHeader(ctx, media.ChunkName(l.keys.ID, chunkfmt.MakeChunkID(ordinal, 1, false)))
+	if err == nil {
+		return h.Session, nil
+	}
+	all, err1 := l.sessions(ctx, ordinal)
+	if err1 != nil {
+		return chunkfmt.SessionID{}, errors.Join(err, err1)
+	}
+	if len(all) == 0 || all[0].ordinal != ordinal {
+		return chunkfmt.SessionID{}, err
+	}
+	return l.anyID(ctx, all[0])
 }
