@@ -13,32 +13,25 @@ import (
 // chunks are all chunks of the session, those of the log first.
 func (s *session) chunks() []chunk { return append(s.data[:len(s.data):len(s.data)], s.mirrors...) }
 
-// firstChunks are those of a session that may begin with its header: all before one that was begun later, for the
-// first of them may be those that could not be written.
-func (l *log) firstChunks(ctx context.Context, s *session) (first []chunk, err error) {
+// firstChunks are those of them that begin with the session header.
+func (s *session) firstChunks() (first []chunk) {
 	for _, list := range [][]chunk{s.data, s.mirrors} {
-		for _, c := range list {
-			h, err := l.chunkHeader(ctx, c.name)
-			if err != nil && !isFormatError(err) {
-				return nil, fmt.Errorf("read %s: %w", c.name, err)
-			}
-			if err == nil && h.First.Number() > 1 {
-				break
-			}
-			first = append(first, c)
+		if len(list) > 0 && list[0].id.Number() == 1 {
+			first = append(first, list[0])
 		}
 	}
-	return first, nil
+	return first
 }
 
 // combinedHeader puts the session header together where neither copy has all of it: the session's id from any
 // chunk header of the session, the tag from either copy or from the directory of its chunk, and what stands behind
 // the tag from either copy. That they belong together is authenticated.
-func (l *log) combinedHeader(ctx context.Context, s *session, first []chunk) error {
+func (l *log) combinedHeader(ctx context.Context, s *session) error {
 	id, err := l.anyID(ctx, s)
 	if err != nil {
 		return err
 	}
+	first := s.firstChunks()
 	tags, err := l.headerTags(ctx, first)
 	if err != nil {
 		return err
@@ -125,14 +118,14 @@ func (l *log) optionsOf(ctx context.Context, c chunk, t *chunkfmt.Tag) ([]byte, 
 // anything else of the session is written: one that has anything else had acknowledged its header.
 func (l *log) begun(ctx context.Context, s *session) (bool, error) {
 	for _, c := range s.chunks() {
+		if c.id.Number() > 1 {
+			return true, nil
+		}
 		sc := chunkfmt.NewScanner(media.Reader(ctx, l.medium, c.name), c.size)
 		for {
 			e, err := sc.Next()
 			var damage *chunkfmt.DamageError
 			if errors.As(err, &damage) {
-				if c.id.Number() > 1 {
-					return true, nil // of what was there, nobody knows
-				}
 				continue
 			}
 			if err != nil && !isFormatError(err) {

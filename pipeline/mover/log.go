@@ -85,15 +85,11 @@ func (l *log) sessions(ctx context.Context, from uint32) ([]*session, error) {
 // has begun, it is damaged; see begun.
 var errNoHeader = errors.New("no session header")
 
-// readHeader reads the session header, from the first chunk that was begun with it or from the mirror of that, or
-// from both.
+// readHeader reads the session header, from its first chunk or from the mirror
+// of that, or from both.
 func (l *log) readHeader(ctx context.Context, s *session) error {
-	first, err := l.firstChunks(ctx, s)
-	if err != nil {
-		return fmt.Errorf("read the header of session %d: %w", s.ordinal, err)
-	}
 	var causes []error
-	for _, c := range first {
+	for _, c := range s.firstChunks() {
 		err := l.headerFrom(ctx, s, c)
 		if err == nil {
 			return nil
@@ -101,7 +97,7 @@ func (l *log) readHeader(ctx context.Context, s *session) error {
 		causes = append(causes, fmt.Errorf("%s: %w", c.name, err))
 	}
 	if len(causes) > 0 {
-		err := l.combinedHeader(ctx, s, first)
+		err := l.combinedHeader(ctx, s)
 		if err == nil {
 			return nil
 		}

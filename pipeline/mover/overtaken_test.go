@@ -3,7 +3,6 @@ package mover
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,55 +12,9 @@ import (
 
 	"coffer/chunkfmt"
 	"coffer/media"
-	"coffer/media/faulty"
 	"coffer/pipeline/agent"
 	"coffer/pipeline/channel"
 )
-
-// TestHeaderElsewhere: the first chunks of a session, or of its copies, could not be written. Its header is in the
-// chunks behind them, and what is written counts.
-func TestHeaderElsewhere(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		failed []string
-		err    error
-	}{
-		{"no chunk", []string{"000001-000001.chunk"}, errors.New("no")},
-		{"no mirror", []string{"000001-000001.mirror"}, errors.New("no")},
-		{"neither", []string{"000001-000001.chunk", "000001-000001.mirror"}, errors.New("no")},
-		{"torn", []string{"000001-000001.chunk", "000001-000001.mirror"}, media.ErrTorn},
-		{"more", []string{"000001-000001.chunk", "000001-000002.chunk", "000001-000001.mirror"}, media.ErrTorn},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			p := newPlace(t)
-			o := p.options(t)
-			o.Medium = faulty.Wrap(o.Medium, func(_ context.Context, op faulty.Op, name string) error {
-				for _, f := range c.failed {
-					if op == faulty.Append && filepath.Base(name) == f {
-						return c.err
-					}
-				}
-				return nil
-			})
-			s, err := OpenSource(t.Context(), starter{}, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w := &writing{t: t, s: s}
-			w.put("a", "1")
-			w.crash()
-			for _, fresh := range []place{p, p.copyOf(t)} {
-				w := fresh.mustOpen(t)
-				w.want(map[string]string{"a": "1"})
-				w.put("b", "2")
-				w.end()
-				w = fresh.mustOpen(t)
-				w.want(map[string]string{"a": "1", "b": "2"})
-				w.end()
-			}
-		})
-	}
-}
 
 // TestBegunTwice: a server drops its half of a pipe when the session header is stored and before the client knows. The
 // session begins once more.
