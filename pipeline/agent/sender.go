@@ -96,7 +96,7 @@ func (s *Sender) Spec() pipeline.StageSpec {
 		Name: "send", Instances: s.cfg.Attach.Agents + 1,
 		New: func(i int) (pipeline.Module, error) {
 			if i == s.cfg.Attach.Agents {
-				return &control{s}, nil
+				return &control{Sender: s}, nil
 			}
 			return &sendAgent{s: s, number: i}, nil
 		},
