@@ -72,6 +72,8 @@ func faultsOf(fault string) (stage.Faults, error) {
 		return stage.Faults{BatchFirst: true}, nil
 	case "no-sync":
 		return stage.Faults{NoSync: true}, nil
+	case "fail-sync":
+		return stage.Faults{FailSync: true}, nil
 	}
 	return stage.Faults{}, fmt.Errorf("%w: no such fault: %s", errUsage, fault)
 }

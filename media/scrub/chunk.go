@@ -29,7 +29,6 @@ type chunkScrub struct {
 	at      int64          // place of tags[i]
 	last    chunkfmt.Seq   // highest number met
 	open    *Finding       // a stretch that ends at the next tag, which tells what stood there
-	ended   bool           // a damaged stretch, which was told, reaches to the end
 	pending []Finding      // about bytes that may never have been acknowledged
 	noted   int64          // up to where progress was told
 }
@@ -216,7 +215,6 @@ func (c *chunkScrub) pass() {
 // damaged tells of a stretch in which nothing stands that is whole, as precisely as the directory allows.
 func (c *chunkScrub) damaged(d *chunkfmt.DamageError) {
 	f := Finding{Object: c.info.Name, Offset: d.From, Length: d.To - d.From, What: Stretch, Cause: d.Cause.Error()}
-	c.ended = d.To == c.info.Size
 	switch {
 	case d.From == 0 && d.To == chunkfmt.ChunkHeaderSize:
 		f.What = Header

@@ -20,7 +20,6 @@ const (
 	Payload     Structure = "payload"      // options and sealed bytes behind a tag
 	Footer      Structure = "chunk footer"
 	Stretch     Structure = "stretch" // bytes of which is not known what stood there
-	Stray       Structure = "stray"   // bytes behind the last tag that belong to nothing
 	Missing     Structure = "missing" // acknowledged bytes that are not there
 	Unreadable  Structure = "unreadable"
 )
@@ -89,8 +88,6 @@ func (f *Finding) what() string {
 		return "the payload of " + kind + "tag"
 	case Stretch:
 		return "no tag, header or footer to be read"
-	case Stray:
-		return "belonging to nothing"
 	case Missing:
 		return "acknowledged and missing"
 	}

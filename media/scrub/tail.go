@@ -16,23 +16,39 @@ func (c *chunkScrub) end() error {
 	}
 	valid := c.sc.Valid()
 	if c.id.Mirror() {
-		return c.mirrorEnd(valid)
+		c.mirrorEnd(valid)
+		return nil
 	}
-	acked, err := c.acknowledged(c.ctx, c.id.Ordinal())
+	upTo, err := c.promised()
 	if err != nil {
 		return err
 	}
 	for _, f := range c.pending {
 		// Damage of which no number is known lies before the next tag that is whole.
-		if len(f.Seqs) == 0 && f.Offset < valid || len(f.Seqs) > 0 && f.Seqs[0].First <= acked {
+		if len(f.Seqs) == 0 && f.Offset < valid || len(f.Seqs) > 0 && f.Seqs[0].First <= upTo {
 			c.found(f)
 		}
 	}
-	return c.tail(valid, acked)
+	c.tail(valid, upTo)
+	return nil
+}
+
+// promised is up to where the chunk has to be whole: what was acknowledged, unless the session went on before that in
+// another chunk, once its server was back.
+func (c *chunkScrub) promised() (chunkfmt.Seq, error) {
+	acked, err := c.acknowledged(c.ctx, c.id.Ordinal())
+	if err != nil {
+		return 0, err
+	}
+	first, err := c.next(c.ctx, c.id)
+	if first != 0 {
+		return min(acked, first-1), err
+	}
+	return acked, err
 }
 
 // tail tells what the bytes from valid on are.
-func (c *chunkScrub) tail(valid int64, acked chunkfmt.Seq) error {
+func (c *chunkScrub) tail(valid int64, upTo chunkfmt.Seq) {
 	expected := c.last + 1
 	if c.last == 0 {
 		expected = chunkfmt.MakeSeq(c.id.Ordinal(), 1)
@@ -42,44 +58,19 @@ func (c *chunkScrub) tail(valid int64, acked chunkfmt.Seq) error {
 			expected = b.last + 1
 		}
 	}
-	first, later, err := c.next(c.ctx, c.id)
-	if err != nil {
-		return err
+	if expected > upTo {
+		return // torn
 	}
-	upTo := acked
-	if later && first != 0 {
-		upTo = min(acked, first-1)
-	}
-	f := Finding{Object: c.info.Name, Offset: valid, Length: c.info.Size - valid}
-	switch {
-	case expected <= upTo:
-		f.What, f.Seqs = Missing, []Range{{expected, upTo}}
-		f.Cause = fmt.Sprintf("up to %v all was acknowledged", acked)
-	case later && f.Length > 0 && !c.ended:
-		f.What, f.Cause = Stray, "the session went on in another chunk"
-	default:
-		return nil
-	}
-	c.found(f)
-	return nil
+	c.found(Finding{Object: c.info.Name, Offset: valid, Length: c.info.Size - valid, What: Missing,
+		Seqs: []Range{{expected, upTo}}, Cause: fmt.Sprintf("up to %v all was acknowledged", upTo)})
 }
 
 // mirrorEnd decides for a mirror chunk, which is made stable only when the chunk whose metadata it copies
-// is left: until then any of it may be torn. One that another follows was finished, or left.
-func (c *chunkScrub) mirrorEnd(valid int64) error {
-	_, later, err := c.next(c.ctx, c.id)
-	if err != nil {
-		return err
-	}
-	_, over := c.volume.last[c.id.Ordinal()]
+// is left: until then its end may be torn, also if the session went on in another, once its server was back.
+func (c *chunkScrub) mirrorEnd(valid int64) {
 	for _, f := range c.pending {
-		if f.Offset < valid || later {
+		if f.Offset < valid {
 			c.found(f)
 		}
 	}
-	if c.info.Size > valid && later && !over && !c.ended {
-		c.found(Finding{Object: c.info.Name, Offset: valid, Length: c.info.Size - valid, What: Stray,
-			Cause: "the session went on in another chunk"})
-	}
-	return nil
 }

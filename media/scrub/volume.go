@@ -118,18 +118,21 @@ func highestWatermark(w *window, size int64) (high chunkfmt.Seq, err error) {
 	}
 }
 
-// next gives the first number that the chunk of the session after this one may hold, 0 if there is none.
-func (s *scrub) next(ctx context.Context, id chunkfmt.ChunkID) (first chunkfmt.Seq, there bool, err error) {
+// next gives the first number that a later chunk of the session may hold; 0: there is none that says so.
+func (s *scrub) next(ctx context.Context, id chunkfmt.ChunkID) (chunkfmt.Seq, error) {
 	for _, info := range s.volume.chunks {
 		_, other, _ := media.ParseChunkName(info.Name)
 		if other.Mirror() != id.Mirror() || other.Ordinal() != id.Ordinal() || other.Number() <= id.Number() {
 			continue
 		}
+		// One that cannot be read may have been torn as it began; the one after it says the same then.
 		h, err := chunkfmt.NewScanner(media.Reader(ctx, s.medium, info.Name), info.Size).Header()
 		if err == nil {
-			return h.First, true, nil
+			return h.First, nil
 		}
-		return 0, true, ctx.Err()
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
 	}
-	return 0, false, nil
+	return 0, nil
 }

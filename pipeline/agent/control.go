@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"coffer/pipeline"
@@ -23,6 +24,13 @@ const (
 type control struct {
 	*Sender
 	attempt uint64 // how often it has asked for the other half
+	pause   pause
+	failed  bool // the other half has ended with a failure, and has acknowledged nothing since
+	// patience runs while the other half is not well; its end tells those who wait that they wait in vain for now.
+	patience *time.Timer
+
+	verdict sync.Mutex // guards ill; held while those who wait are told
+	ill     bool       // patience runs
 }
 
 func (c *control) Run(ctx context.Context, p *pipeline.Port) (err error) {
@@ -48,11 +56,11 @@ func (c *control) Run(ctx context.Context, p *pipeline.Port) (err error) {
 		end(nil)
 		<-watched
 	}()
-	patience := c.patience(alive)
-	defer patience.Stop()
-	wait := pause{}
+	c.ill = true
+	c.patience = c.losePatience(alive)
+	defer c.patience.Stop()
 	for {
-		err := c.session(alive, &wait)
+		err := c.session(alive)
 		if errors.Is(context.Cause(alive), errOver) && ctx.Err() == nil {
 			c.stop(ctx)
 			return nil
@@ -60,16 +68,13 @@ func (c *control) Run(ctx context.Context, p *pipeline.Port) (err error) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		var fatal *fatalError
-		if errors.As(err, &fatal) || c.cfg.Fatal(err) {
+		var failure *endError
+		if errors.As(err, &failure) && !failure.again || c.cfg.Fatal(err) {
 			return err
 		}
-		if c.there {
-			c.cfg.Log.Warn("the server does not answer: waiting for it", "server pipe", c.cfg.Attach.Pipe, "cause", err)
-		}
-		c.set(false, err)
-		patience.Reset(c.timeout())
-		if err := wait.sleep(alive); err != nil && ctx.Err() != nil {
+		c.failed = c.failed || failure != nil
+		c.unwell(err)
+		if err := c.pause.sleep(alive); err != nil && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 	}
@@ -78,18 +83,54 @@ func (c *control) Run(ctx context.Context, p *pipeline.Port) (err error) {
 // errOver: all agents have ended.
 var errOver = errors.New("all is shipped")
 
-// fatalError is what the other half ended with.
-type fatalError struct{ error }
+// endError is what the other half ended with.
+type endError struct {
+	error
+	again bool // another one may go on
+}
 
-func (e *fatalError) Unwrap() error { return e.error }
+func (e *endError) Unwrap() error { return e.error }
 
-// patience tells those who wait, after Timeout without the other machine, that they wait in vain for now.
-func (c *control) patience(ctx context.Context) *time.Timer {
+// losePatience tells those who wait, after Timeout without the other machine, that they wait in vain for now.
+func (c *control) losePatience(ctx context.Context) *time.Timer {
 	return time.AfterFunc(c.timeout(), func() {
-		if ctx.Err() == nil && c.cfg.Timeout > 0 {
+		c.verdict.Lock()
+		defer c.verdict.Unlock()
+		if ctx.Err() == nil && c.ill {
 			c.w.Stalled(fmt.Errorf("%w: for %v now", ErrAway, c.cfg.Timeout))
 		}
 	})
+}
+
+// unwell says that the other half is not there, because of err.
+func (c *control) unwell(err error) {
+	c.set(false, err)
+	c.verdict.Lock()
+	defer c.verdict.Unlock()
+	if c.ill {
+		return
+	}
+	c.ill = true
+	c.patience.Reset(c.timeout())
+	c.cfg.Log.Warn("the server does not go on: waiting for it", "server pipe", c.cfg.Attach.Pipe, "cause", err)
+}
+
+// well says that the other half is there and does its work.
+func (c *control) well() {
+	c.pause.reset()
+	c.failed = false
+	if c.cause != nil {
+		c.cfg.Log.Info("the server goes on", "server pipe", c.cfg.Attach.Pipe)
+	}
+	c.set(true, nil)
+	c.verdict.Lock()
+	defer c.verdict.Unlock()
+	if !c.ill {
+		return
+	}
+	c.ill = false
+	c.patience.Stop()
+	c.w.Stalled(nil)
 }
 
 func (c *control) timeout() time.Duration {
@@ -100,7 +141,7 @@ func (c *control) timeout() time.Duration {
 }
 
 // session attaches and listens until the connection breaks.
-func (c *control) session(ctx context.Context, wait *pause) error {
+func (c *control) session(ctx context.Context) error {
 	c.attempt++
 	request := c.cfg.Attach
 	request.Attempt = c.attempt
@@ -120,12 +161,12 @@ func (c *control) session(ctx context.Context, wait *pause) error {
 	defer stop()
 	c.window.ack(reply.Acked, nil)
 	c.window.open(reply.Window)
-	if c.cause != nil {
-		c.cfg.Log.Info("the server answers again")
+	if _, underWay, _ := c.window.state(); c.failed && underWay > 0 {
+		// Whether it is better now shows at the next acknowledgement.
+		c.set(true, c.cause)
+	} else {
+		c.well()
 	}
-	c.set(true, nil)
-	c.w.Stalled(nil)
-	wait.reset()
 	talk := make(chan error, 1)
 	ended, end := context.WithCancel(ctx)
 	go func() { talk <- c.talk(ended, conn) }()
@@ -173,6 +214,7 @@ func (c *control) listen(conn net.Conn, in *bufio.Reader) error {
 				return err
 			}
 			c.window.ack(upTo, places)
+			c.well()
 		case msgStall, msgFail:
 			t, err := parseTrouble(body)
 			if err != nil {
@@ -184,7 +226,7 @@ func (c *control) listen(conn net.Conn, in *bufio.Reader) error {
 			case kind == msgStall:
 				c.w.Stalled(c.cfg.Trouble(*t))
 			default:
-				return &fatalError{fmt.Errorf("the server's half of the pipe has failed: %w", c.cfg.Trouble(*t))}
+				return &endError{fmt.Errorf("the server's half of the pipe has failed: %w", c.cfg.Trouble(*t)), t.Again}
 			}
 		case msgPing:
 		default:

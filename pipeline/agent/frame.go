@@ -51,6 +51,8 @@ const (
 type Trouble struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
+	// Again: the pipe has ended for a reason that may pass, and the sender is to attach again.
+	Again bool `json:"again,omitempty"`
 }
 
 // placeSize is the length of a place: number 8, chunk 8, offset 8, length 4.

@@ -207,6 +207,9 @@ func (v *farVolume) start(ctx context.Context, c channel.Client, a agent.Attach,
 			log.Info("a pipe was stopped", "server pipe", p.name, "cause", err)
 		default:
 			log.Error("a pipe has failed", "server pipe", p.name, "cause", err)
+			if errors.Is(err, media.ErrFull) {
+				r.OnStalled(err) // that is for whoever writes
+			}
 			r.Fail(err)
 		}
 		if err == nil || p.dropped.Load() {
@@ -218,8 +221,10 @@ func (v *farVolume) start(ctx context.Context, c channel.Client, a agent.Attach,
 	return p, nil
 }
 
+// troubleOf tells a client what is wrong. A medium that has failed may be well again, or another, when the client comes
+// back; what it had acknowledged is stable, and all else comes once more.
 func troubleOf(err error) agent.Trouble {
-	return agent.Trouble{Code: remote.Code(err), Message: err.Error()}
+	return agent.Trouble{Code: remote.Code(err), Message: err.Error(), Again: errors.Is(err, stage.ErrMedium)}
 }
 
 // chunksOf lists the chunks of a session and gives the number of the last; 0: it has none. A later session makes it

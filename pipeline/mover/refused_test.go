@@ -109,7 +109,14 @@ func newDoors(t *testing.T) *doors {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newDoorsOn(t, m)
+}
+
+// newDoorsOn serves what is on a medium, which it closes.
+func newDoorsOn(t *testing.T, m media.Medium) *doors {
+	t.Helper()
 	d := &doors{t: t, log: newLines(), now: time.Now()}
+	var err error
 	if d.store, err = media.CreateStore(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ type chunkWriter struct {
 
 // append stamps the tags of groups and appends them with their bytes, which
 // lie in raw. It tries until it succeeds: with another chunk if this one
-// fails, waiting if there is no space.
+// fails, waiting if there is no space. A session's header is in its first chunk or nowhere.
 func (c *chunkWriter) append(ctx context.Context, groups []group, raw []byte) error {
 	full := false
 	for {
@@ -49,6 +49,9 @@ func (c *chunkWriter) append(ctx context.Context, groups []group, raw []byte) er
 		if errors.Is(err, media.ErrFull) {
 			full = true
 			if errors.Is(err, media.ErrTorn) {
+				if groups[0].kind == chunkfmt.KindSessionHeader {
+					return fmt.Errorf("storing %v: %w", groups[0].seq, err)
+				}
 				c.leave() // it would stay full for ever
 			}
 			if err := c.s.retry(ctx, err); err != nil {
@@ -57,7 +60,7 @@ func (c *chunkWriter) append(ctx context.Context, groups []group, raw []byte) er
 			continue
 		}
 		c.failures++
-		if c.failures > chunkFailures {
+		if c.failures > chunkFailures || groups[0].kind == chunkfmt.KindSessionHeader {
 			return fmt.Errorf("storing %v: %w", groups[0].seq, err)
 		}
 		c.s.cfg.log.Error("append failed: going on in another chunk", "chunk", c.header.Chunk, "error", err)
@@ -124,13 +127,16 @@ func (cfg *storeConfig) restart(acked chunkfmt.Seq) chunkfmt.Seq {
 // begin creates the next chunk. Its header goes with the first append.
 func (c *chunkWriter) begin(ctx context.Context, first chunkfmt.Seq) error {
 	cfg := &c.s.cfg
-	c.number++
+	number := c.number + 1
 	c.header = chunkfmt.ChunkHeader{
 		Version: chunkfmt.HeaderVersion, Layout: chunkfmt.LayoutFramed,
 		Store: cfg.store, Volume: cfg.volume, Session: cfg.session,
-		Chunk: chunkfmt.MakeChunkID(cfg.ordinal, c.number, c.mirror), First: first,
+		Chunk: chunkfmt.MakeChunkID(cfg.ordinal, number, c.mirror), First: first,
 	}
 	app, err := cfg.medium.Create(ctx, media.ChunkName(cfg.volume, c.header.Chunk))
+	if !errors.Is(err, media.ErrFull) {
+		c.number = number // it may be taken now
+	}
 	if err != nil {
 		return fmt.Errorf("beginning chunk %v: %w", c.header.Chunk, err)
 	}
@@ -189,11 +195,11 @@ func (c *chunkWriter) hand(j syncJob) {
 	c.s.sync.add(j)
 }
 
-// discard closes the open chunk after the pipe has failed.
+// discard closes the open chunk after the pipe has failed: nothing is appended to it any more.
 func (c *chunkWriter) discard() {
 	if c.app != nil {
 		_ = c.app.Close()
-		_ = c.s.cfg.catalog.LeaveChunk(c.header.Chunk) // that it is being written: there is no doubt
+		_ = c.s.cfg.catalog.LeaveChunk(c.header.Chunk)
 		c.app = nil
 	}
 }

@@ -71,6 +71,8 @@ type Faults struct {
 	BatchFirst bool
 	// NoSync acknowledges without syncing.
 	NoSync bool
+	// FailSync breaks nothing: it has every eighth sync of a pipe fail, as that of a disk does that is about to.
+	FailSync bool
 }
 
 // Catalog records which groups lie in which chunk; *media.Catalog does.

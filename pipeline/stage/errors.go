@@ -8,6 +8,9 @@ var (
 	ErrConfig = errors.New("bad configuration of a writing session")
 	// ErrClosed: the session has been ended (MarkEnd) or its pipe has stopped.
 	ErrClosed = errors.New("writing session is closed")
+	// ErrMedium: the medium has failed in the hands of the store stage, which has ended. What was acknowledged is
+	// stable; of the rest nothing is known.
+	ErrMedium = errors.New("the medium has failed")
 	// ErrTooLong: one write of more than BufferSize bytes.
 	ErrTooLong = errors.New("write is longer than a buffer")
 )

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime/pprof"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -286,4 +287,52 @@ func found(t *testing.T, faults stage.Faults) bool {
 		}
 	}
 	return false
+}
+
+// TestHeaderInFirstChunk: readers look for a session's header in its first chunk and in the copy of that. If the medium
+// takes it only later, it is there; if it fails, the session has not begun.
+func TestHeaderInFirstChunk(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		rule faulty.Rule
+		fine bool
+	}{
+		{"full at the beginning", faulty.First(3, faulty.Fail(media.ErrFull, faulty.Create)), true},
+		{"full at the copy", faulty.Named(".mirror", faulty.First(3, faulty.Fail(media.ErrFull, faulty.Create))), true},
+		{"no first chunk", faulty.First(1, faulty.Fail(syscall.EIO, faulty.Create)), false},
+		{"torn", faulty.First(1, faulty.Fail(media.ErrTorn, faulty.Append)), false},
+		{"no copy", faulty.Named(".mirror", faulty.First(1, faulty.Fail(syscall.EIO, faulty.Append))), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx := watched(t, time.Minute)
+			r := newRig(t, ctx, func(cfg *stage.Config) { cfg.Medium.(*faulty.Medium).SetRule(c.rule) })
+			if !c.fine {
+				if err := r.pipe.Wait(); !errors.Is(err, stage.ErrMedium) {
+					t.Errorf("without its header: %v", err)
+				}
+				r.shut()
+				return
+			}
+			f := &file{ino: 2}
+			r.mustWrite(f, 0, random(1, 300_000))
+			err := r.await(r.cutAll(stage.MarkCut, f))
+			for errors.Is(err, media.ErrFull) {
+				err = r.await(r.cutAll(stage.MarkCut, f))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.pipe.Abort(errors.New("killed"))
+			r.shut()
+			infos, err := r.medium.List(ctx, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, info := range infos {
+				if _, id, ok := media.ParseChunkName(info.Name); ok && id.Number() != 1 {
+					t.Errorf("%s is there", info.Name)
+				}
+			}
+		})
+	}
 }

@@ -76,7 +76,7 @@ func (s *store) Run(parent context.Context, p *pipeline.Port) (err error) {
 	go func() {
 		defer close(ended)
 		if err := s.sync.run(ctx); err != nil {
-			cancel(err)
+			cancel(mediumFailed(ctx, err))
 		}
 	}()
 	defer func() {
@@ -112,13 +112,21 @@ func (s *store) receive(ctx context.Context) error {
 		}
 		if buf != nil {
 			if err := s.buffer(ctx, buf); err != nil {
-				return err
+				return mediumFailed(ctx, err)
 			}
 		}
 		if err == io.EOF {
 			return nil
 		}
 	}
+}
+
+// mediumFailed says whose failure err is, unless it is the end of ctx.
+func mediumFailed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("%w: %w", ErrMedium, err)
 }
 
 // batchFirst breaks the order of the log: a buffer of data waits until a batch

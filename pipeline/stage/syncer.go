@@ -2,8 +2,10 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 
 	"coffer/chunkfmt"
 	"coffer/media"
@@ -30,6 +32,8 @@ type syncer struct {
 	mu     sync.Mutex // guards what follows; nothing is locked after it
 	jobs   []syncJob
 	closed bool
+
+	syncs int // only with Faults.FailSync
 }
 
 func newSyncer(owner storeOwner, cfg *storeConfig) *syncer {
@@ -121,7 +125,13 @@ func (y *syncer) stable(ctx context.Context, chunk media.Appender) error {
 	if y.cfg.faults.NoSync {
 		return nil
 	}
-	if err := chunk.Sync(ctx); err != nil {
+	err := chunk.Sync(ctx)
+	if y.cfg.faults.FailSync {
+		if y.syncs++; y.syncs%8 == 0 {
+			err = errors.Join(err, syscall.EIO)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("making a chunk stable: %w", err)
 	}
 	return nil

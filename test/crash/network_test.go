@@ -14,7 +14,8 @@ import (
 // fault is something that happens to a client, a server or what is between them.
 type fault struct {
 	name string
-	disk bool // the server's store is on a disk of its own
+	disk bool     // the server's store is on a disk of its own
+	flag []string // of the server
 	// strike happens while the program runs. The program goes on, or the client's process has ended with it.
 	strike func(*networked, *rig.Mount) error
 }
@@ -50,6 +51,9 @@ var faults = []fault{
 		m.Signal()
 		n.server.Kill()
 		return n.server.Start()
+	}},
+	{name: "medium fails", flag: []string{"--fault", "fail-sync"}, strike: func(n *networked, _ *rig.Mount) error {
+		return nil // it does so all the time
 	}},
 	{name: "power cut", disk: true, strike: func(n *networked, _ *rig.Mount) error { return n.powerCut() }},
 }
@@ -103,7 +107,7 @@ func newNetworked(t *testing.T, f fault, flags ...string) *networked {
 	}
 	host := rig.NewUser(t, filepath.Join(dir, "host"))
 	host.Env = append(host.Env, "COFFER_TEST_FAULTS=1")
-	n.server = host.Serve(t, n.store, flags...)
+	n.server = host.Serve(t, n.store, append(flags, f.flag...)...)
 	n.relay = rig.NewRelay(t, n.server.Address)
 	m := n.user.Mount(t, n.server.Invite(t, "client", n.relay.Address), n.mnt)
 	m.Unmount(t)
@@ -111,8 +115,11 @@ func newNetworked(t *testing.T, f fault, flags ...string) *networked {
 	return n
 }
 
-// powerCut takes the power from the server's disk, and the server with it, and brings both back.
+// powerCut takes the power from the server and its disk at one instant, and brings both back.
 func (n *networked) powerCut() error {
+	if err := n.server.Freeze(); err != nil {
+		return err
+	}
 	if err := n.disk.Cut(); err != nil {
 		return err
 	}

@@ -79,6 +79,23 @@ func (s *Server) Kill() {
 	<-s.done
 }
 
+// Freeze stops the server where it is, and returns when it does nothing more, nor the kernel for it. Kill ends it.
+func (s *Server) Freeze() error {
+	if err := s.cmd.Process.Signal(unix.SIGSTOP); err != nil {
+		return fmt.Errorf("freeze the server: %w", err)
+	}
+	for {
+		// The process has stopped when its last thread has.
+		err := unix.Waitid(unix.P_PID, s.cmd.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil)
+		if err == nil {
+			return nil
+		}
+		if err != unix.EINTR {
+			return fmt.Errorf("wait for the server to stop: %w", err)
+		}
+	}
+}
+
 // Stop ends the server in order and waits for its end.
 func (s *Server) Stop() {
 	s.cmd.Process.Signal(unix.SIGTERM)
