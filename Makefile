@@ -11,7 +11,7 @@ GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 RUN_PACKAGES   := fuse3
-TEST_PACKAGES  := fuse3 iproute2 util-linux tcpdump e2fsprogs strace postgresql-15 attr acl rsync gcc libc6-dev git sqlite3 stress-ng fio
+TEST_PACKAGES  := fuse3 iproute2 util-linux tcpdump e2fsprogs strace postgresql-15 attr acl rsync gcc libc6-dev git sqlite3 stress-ng fio openssh-client
 BENCH_PACKAGES := fuse3 restic borgbackup
 
 DEMO ?= $(HOME)/coffer-demo
