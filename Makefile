@@ -11,7 +11,7 @@ GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 RUN_PACKAGES   := fuse3
-TEST_PACKAGES  := fuse3 iproute2 util-linux tcpdump e2fsprogs strace postgresql-15 attr acl rsync gcc libc6-dev git sqlite3 stress-ng fio
+TEST_PACKAGES  := fuse3 iproute2 util-linux tcpdump e2fsprogs strace postgresql-15 attr acl rsync gcc libc6-dev git sqlite3 stress-ng fio openssh-client
 BENCH_PACKAGES := fuse3 restic borgbackup
 
 DEMO ?= $(HOME)/coffer-demo
@@ -67,7 +67,10 @@ test:
 soak:
 	$(call install,$(TEST_PACKAGES))
 	COFFER_CHECKS=1000 $(GO) test -race -count 1 -timeout 6h ./fusefs/... ./pipeline/...
-	COFFER_KILLS=200 COFFER_POWER_CUTS=50 COFFER_NET_FAULTS=200 COFFER_NET_HOLE=30000 COFFER_WHOLE_TREE=1 COFFER_ARCHIVES=200 COFFER_FILES=3000000 COFFER_ENTRIES=1000000 \
+	COFFER_KILLS=200 COFFER_POWER_CUTS=50 COFFER_KEY_KILLS=300 \
+	COFFER_NET_FAULTS=200 COFFER_NET_HOLE=30000 \
+	COFFER_ARCHIVES=200 \
+	COFFER_WHOLE_TREE=1 COFFER_FILES=3000000 COFFER_ENTRIES=1000000 \
 	COFFER_FSX_OPS=1000000 COFFER_CROWD_OPS=250000 \
 	COFFER_PG_KILLS=10 COFFER_PG_SCALE=10 COFFER_SQLITE_ROWS=100000 COFFER_GIT_COMMITS=10000 COFFER_BUILD_ALL=1 \
 	COFFER_STRESS_SECONDS=300 COFFER_FIO_MIB=256 \

@@ -24,10 +24,13 @@ const (
 	StoreName     = "coffer.store"
 	StoreCopyName = "keys/copy/coffer.store"
 
-	// KeyName and KeyCopyName are the two places of the sealed master key, of
-	// which package keyring knows more.
-	KeyName     = "keys/master.age"
-	KeyCopyName = "keys/copy/master.age"
+	// KeyName and KeyCopyName are the two places of the master key as it is
+	// sealed for public keys, PassphraseName and PassphraseCopyName those of it
+	// sealed for a passphrase. Package keyring knows more.
+	KeyName            = "keys/master.age"
+	KeyCopyName        = "keys/copy/master.age"
+	PassphraseName     = "keys/passphrase.age"
+	PassphraseCopyName = "keys/copy/passphrase.age"
 
 	storeMagic   = "COFFER\r\n"
 	storeVersion = 1

@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
-	"strings"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"coffer/media"
 	"coffer/media/keyring"
@@ -20,18 +16,14 @@ import (
 // keyOptions say where the key of a store comes from. A secret is never an argument itself: other
 // users can read those.
 type keyOptions struct {
-	identity          string
-	passphraseFile    string
-	passphraseCommand string
-	recoveryKeyFile   string
-	ask               bool
+	identity        string
+	passphrase      passphraseOptions
+	recoveryKeyFile string
 }
 
 func (o *keyOptions) add(flags *pflag.FlagSet) {
 	flags.StringVar(&o.identity, "identity", "", "`file` of an age identity or SSH key (default: that in the configuration folder)")
-	flags.StringVar(&o.passphraseFile, "passphrase-file", "", "`file` whose first line is the passphrase")
-	flags.StringVar(&o.passphraseCommand, "passphrase-command", "", "shell `command` that prints the passphrase")
-	flags.BoolVar(&o.ask, "passphrase", false, "ask for a passphrase")
+	o.passphrase.add(flags, "", "passphrase")
 }
 
 func (o *keyOptions) addRecovery(flags *pflag.FlagSet) {
@@ -47,48 +39,74 @@ func keyFlags() *pflag.FlagSet {
 	return flags
 }
 
-// unlock opens the master key of the store on m with what the options name; else with the user's
-// identity; else, on a terminal, with a passphrase that is asked for.
-func (o *keyOptions) unlock(ctx context.Context, m media.Medium) (keyring.Master, error) {
+// unlock opens the master key of the store on m. A recovery key is the master key: nothing on m need be readable.
+func (o *keyOptions) unlock(ctx context.Context, m media.Medium) (master keyring.Master, err error) {
 	if o.recoveryKeyFile != "" {
-		text, err := os.ReadFile(o.recoveryKeyFile)
-		if err != nil {
-			return keyring.Master{}, fmt.Errorf("read the recovery key: %w", err)
-		}
-		return keyring.ParseRecovery(string(text))
+		return o.recoveryKey()
 	}
-	passphrase, given, err := o.passphrase(ctx, false)
+	err = o.with(ctx, func(ids ...keyring.Identity) error {
+		master, err = keyring.Open(ctx, m, ids...)
+		return err
+	})
+	return master, err
+}
+
+// with has open try what the options name; else the user's identity; else, on a terminal, a passphrase that is asked
+// for. Open fails with keyring.ErrWrongKey where what it is given does not open the store.
+func (o *keyOptions) with(ctx context.Context, open func(ids ...keyring.Identity) error) error {
+	if o.recoveryKeyFile != "" {
+		master, err := o.recoveryKey()
+		if err != nil {
+			return err
+		}
+		return open(master.Identity())
+	}
+	passphrase, given, err := o.passphrase.read(ctx, false)
 	if err != nil {
-		return keyring.Master{}, err
+		return err
 	}
 	if given {
-		return openWithPassphrase(ctx, m, passphrase)
+		return openWith(passphrase, open)
 	}
 	ids, err := o.identities()
 	if err != nil {
-		return keyring.Master{}, err
+		return err
 	}
 	if len(ids) > 0 {
-		master, err := keyring.Open(ctx, m, ids...)
+		err := open(ids...)
 		if !errors.Is(err, keyring.ErrWrongKey) || o.identity != "" || !interactive() {
-			return master, err
+			return err
 		}
 	}
 	if !interactive() {
-		return keyring.Master{}, errNoKey
+		return errNoKey
 	}
 	if passphrase, err = prompt("Passphrase: "); err != nil {
-		return keyring.Master{}, err
+		return err
 	}
-	return openWithPassphrase(ctx, m, passphrase)
+	return openWith(passphrase, open)
 }
 
-func openWithPassphrase(ctx context.Context, m media.Medium, passphrase string) (keyring.Master, error) {
+func (o *keyOptions) recoveryKey() (keyring.Master, error) {
+	text, err := os.ReadFile(o.recoveryKeyFile)
+	if err != nil {
+		return keyring.Master{}, fmt.Errorf("read the recovery key: %w", err)
+	}
+	return keyring.ParseRecovery(string(text))
+}
+
+func openWith(passphrase string, open func(ids ...keyring.Identity) error) error {
 	id, err := keyring.PassphraseIdentity(passphrase)
 	if err != nil {
-		return keyring.Master{}, err
+		return err
 	}
-	return keyring.Open(ctx, m, id)
+	return open(id)
+}
+
+// askSSH asks for the passphrase of an SSH key.
+func askSSH() ([]byte, error) {
+	text, err := prompt("Passphrase of the SSH key: ")
+	return []byte(text), err
 }
 
 // identities reads the file that was named, or else the user's own if there is one.
@@ -103,13 +121,13 @@ func (o *keyOptions) identities() ([]keyring.Identity, error) {
 			return nil, nil
 		}
 	}
-	return keyring.ReadIdentityFile(path)
+	return keyring.ReadIdentityFile(path, askSSH)
 }
 
 // recipient is for whom a new store's key is sealed: a passphrase if one is given, else the user's
 // identity, which is made if there is none. Made tells that it was.
 func (o *keyOptions) recipient(ctx context.Context) (r keyring.Recipient, made string, err error) {
-	passphrase, given, err := o.passphrase(ctx, true)
+	passphrase, given, err := o.passphrase.read(ctx, true)
 	if err != nil {
 		return r, "", err
 	}
@@ -123,11 +141,11 @@ func (o *keyOptions) recipient(ctx context.Context) (r keyring.Recipient, made s
 			return r, "", err
 		}
 		var isNew bool
-		if ids, isNew, err = keyring.EnsureIdentityFile(path); isNew {
+		if ids, isNew, err = keyring.EnsureIdentityFile(path, askSSH); isNew {
 			made = path
 		}
 	} else {
-		ids, err = keyring.ReadIdentityFile(path)
+		ids, err = keyring.ReadIdentityFile(path, askSSH)
 	}
 	if err != nil {
 		return r, "", err
@@ -137,61 +155,4 @@ func (o *keyOptions) recipient(ctx context.Context) (r keyring.Recipient, made s
 	}
 	r, err = ids[0].Recipient()
 	return r, made, err
-}
-
-// passphrase takes it from where the options say. A new one that is typed in is asked for twice.
-func (o *keyOptions) passphrase(ctx context.Context, isNew bool) (passphrase string, given bool, err error) {
-	var text []byte
-	switch {
-	case o.passphraseFile != "":
-		if text, err = os.ReadFile(o.passphraseFile); err != nil {
-			return "", false, fmt.Errorf("read the passphrase: %w", err)
-		}
-	case o.passphraseCommand != "":
-		cmd := exec.CommandContext(ctx, "/bin/sh", "-c", o.passphraseCommand)
-		cmd.Stdin, cmd.Stderr = os.Stdin, os.Stderr
-		if text, err = cmd.Output(); err != nil {
-			return "", false, fmt.Errorf("passphrase command: %w", err)
-		}
-	case o.ask:
-		passphrase, err = prompt("Passphrase: ")
-		if err == nil && isNew {
-			err = confirm(passphrase)
-		}
-		return passphrase, true, err
-	default:
-		return "", false, nil
-	}
-	line, _, _ := bytes.Cut(text, []byte("\n"))
-	passphrase = strings.TrimSuffix(string(line), "\r")
-	if passphrase == "" {
-		return "", false, fmt.Errorf("%w: the passphrase is empty", errNoKey)
-	}
-	return passphrase, true, nil
-}
-
-func confirm(passphrase string) error {
-	again, err := prompt("Once more: ")
-	if err == nil && again != passphrase {
-		err = fmt.Errorf("%w: the two passphrases differ", errUsage)
-	}
-	return err
-}
-
-func interactive() bool { return term.IsTerminal(int(os.Stdin.Fd())) }
-
-func prompt(what string) (string, error) {
-	if !interactive() {
-		return "", fmt.Errorf("%w: there is no terminal to ask for a passphrase on", errNoKey)
-	}
-	fmt.Fprint(os.Stderr, what)
-	text, err := term.ReadPassword(int(os.Stdin.Fd()))
-	fmt.Fprintln(os.Stderr)
-	if err != nil {
-		return "", fmt.Errorf("read the passphrase: %w", err)
-	}
-	if len(text) == 0 {
-		return "", fmt.Errorf("%w: the passphrase is empty", errNoKey)
-	}
-	return string(text), nil
 }

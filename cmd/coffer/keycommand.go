@@ -18,11 +18,11 @@ import (
 func newKey() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
-		Short: "Bring the key of a store to another machine",
+		Short: "Change who opens a store, or bring its key to another machine",
 		Args:  usage(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newKeyExport(), newKeyImport())
+	cmd.AddCommand(newKeyList(), newKeyAdd(), newKeyRemove(), newKeyChange(), newKeyExport(), newKeyImport())
 	return cmd
 }
 

@@ -1,16 +1,22 @@
 // Package keyring keeps the sealed master key of a store: 32 random bytes from
-// which everything else is derived, in an age file for recipients that can be
+// which everything else is derived, in age files for recipients that can be
 // changed without touching data.
 //
 // It holds no keys of volumes or sessions (chunkfmt derives those) and asks
-// nobody for passphrases. It does not authenticate who sealed the key file:
+// nobody for passphrases. It does not authenticate who sealed the key files:
 // whoever can write to the store and knows a recipient can put another key in
 // its place, so a writer keeps Master.ID and compares.
 //
-// Start reading at Create and Open, then master.go and recipient.go.
+// There are two files, each stored twice. One is sealed for public keys, and
+// for the recovery key; it lists the recipients. The other one, if there is one,
+// is sealed for a passphrase, which age has stand by itself. Any age
+// implementation opens them.
+//
+// Start reading at Create and Open, then change.go and recipient.go.
 package keyring
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,10 +25,20 @@ import (
 	"coffer/media"
 )
 
-// Names of the two sealed copies of the master key.
+// Names of the sealed copies of the master key.
 const (
-	MasterName = media.KeyName
-	CopyName   = media.KeyCopyName
+	MasterName         = media.KeyName
+	CopyName           = media.KeyCopyName
+	PassphraseName     = media.PassphraseName
+	PassphraseCopyName = media.PassphraseCopyName
+)
+
+// copies are where each file lies, the first place first. A file is written in
+// the reverse order, so that what a crash leaves is the old one, found first.
+var (
+	masterCopies     = []string{MasterName, CopyName}
+	passphraseCopies = []string{PassphraseName, PassphraseCopyName}
+	anyCopy          = slices.Concat(masterCopies, passphraseCopies)
 )
 
 // maxFile bounds the key file: a recipient takes 1.7 KiB at most.
@@ -38,10 +54,11 @@ var (
 	ErrWrongKey = errors.New("wrong passphrase or identity")
 	// ErrDamaged: the key file, recovery key or identity is not what it was.
 	ErrDamaged = errors.New("damaged key")
-	// ErrMixed: age lets a passphrase stand only by itself.
-	ErrMixed = errors.New("a passphrase must be the only recipient")
 	// ErrRecipient: not a recipient, or none is left, or it is there already.
 	ErrRecipient = errors.New("invalid recipient")
+	// ErrLockedOut: without the recipient, only the recovery key would open
+	// the store, or nothing of what it was opened with now.
+	ErrLockedOut = errors.New("removing it would lock you out")
 )
 
 // Create seals a master key for its first recipients and stores it twice. It
@@ -59,7 +76,11 @@ func Create(ctx context.Context, m media.Medium, master Master, to ...Recipient)
 
 // Exists says whether the store has a key, readable or not, or a copy of one.
 func Exists(ctx context.Context, m media.Medium) (bool, error) {
-	for _, name := range []string{MasterName, CopyName} {
+	return exists(ctx, m, anyCopy)
+}
+
+func exists(ctx context.Context, m media.Medium, names []string) (bool, error) {
+	for _, name := range names {
 		_, err := m.ReadAt(ctx, name, nil, 0)
 		if !errors.Is(err, media.ErrNotExist) {
 			return err == nil, err
@@ -69,70 +90,51 @@ func Exists(ctx context.Context, m media.Medium) (bool, error) {
 }
 
 // Open returns the master key of a store. It fails with ErrNoKey, ErrWrongKey
-// or ErrDamaged. Identities are tried in turn, on both copies.
+// or ErrDamaged. Identities are tried in turn, on all copies.
 func Open(ctx context.Context, m media.Medium, ids ...Identity) (Master, error) {
-	p, err := open(ctx, m, ids)
+	p, err := open(ctx, m, ids, anyCopy)
 	return p.master, err
 }
 
 // Recipients lists those for whom the master key is sealed.
 func Recipients(ctx context.Context, m media.Medium, ids ...Identity) ([]Recipient, error) {
-	p, err := open(ctx, m, ids)
+	p, err := openAll(ctx, m, ids)
 	return p.recipients, err
 }
 
-// Reseal seals the master key for these recipients and no others. It may be
-// repeated if it failed; until it has succeeded, former recipients may be able
-// to open one of the two copies. Whoever has opened a copy once, or keeps one,
-// can do so for ever: removing a recipient takes no knowledge back.
-func Reseal(ctx context.Context, m media.Medium, master Master, to ...Recipient) error {
-	sealed, err := seal(payload{master, to})
-	if err != nil {
-		return fmt.Errorf("seal master key: %w", err)
-	}
-	// One after the other: a crash between leaves two copies that open.
-	for _, name := range []string{CopyName, MasterName} {
-		if err := m.Put(ctx, name, sealed); err != nil {
-			return fmt.Errorf("store master key: %w", err)
+// openAll opens the key and finds all of its recipients: who opens either file
+// has the recovery key, which opens the one with the list.
+func openAll(ctx context.Context, m media.Medium, ids []Identity) (payload, error) {
+	p, err := open(ctx, m, ids, masterCopies)
+	if errors.Is(err, ErrWrongKey) || errors.Is(err, ErrNoKey) {
+		var q payload
+		if q, err = open(ctx, m, ids, anyCopy); err != nil {
+			return payload{}, err
 		}
+		p, err = open(ctx, m, []Identity{q.master.Identity()}, masterCopies)
 	}
-	return nil
-}
-
-// AddRecipient seals the key for one more recipient. It fails with ErrMixed if
-// one of them is a passphrase, with ErrRecipient if it is there already.
-func AddRecipient(ctx context.Context, m media.Medium, r Recipient, ids ...Identity) error {
-	p, err := open(ctx, m, ids)
 	if err != nil {
-		return err
+		return payload{}, err
 	}
-	if slices.ContainsFunc(p.recipients, r.same) {
-		return fmt.Errorf("%w: %s is one already", ErrRecipient, r)
+	there, err := exists(ctx, m, passphraseCopies)
+	if there && !slices.ContainsFunc(p.recipients, Recipient.isPassphrase) {
+		p.recipients = append(p.recipients, Recipient{text: passphraseText, stays: true})
 	}
-	return Reseal(ctx, m, p.master, append(p.recipients, r)...)
+	return p, err
 }
 
-// RemoveRecipient seals the key for one recipient less. It fails with
-// ErrRecipient if it is the last one or none at all.
-func RemoveRecipient(ctx context.Context, m media.Medium, r Recipient, ids ...Identity) error {
-	p, err := open(ctx, m, ids)
-	if err != nil {
-		return err
-	}
-	i := slices.IndexFunc(p.recipients, r.same)
-	if i < 0 {
-		return fmt.Errorf("%w: %s is not one of the store", ErrRecipient, r)
-	}
-	return Reseal(ctx, m, p.master, slices.Delete(p.recipients, i, i+1)...)
-}
-
-// open opens whichever copy can be opened, and says the most telling error if
-// none can: a wrong key before damage, damage before absence.
-func open(ctx context.Context, m media.Medium, ids []Identity) (payload, error) {
+// open opens whichever of the files can be opened, and says the most telling
+// error if none can: a wrong key before damage, damage before absence.
+func open(ctx context.Context, m media.Medium, ids []Identity, names []string) (payload, error) {
 	var worst error
-	for _, name := range []string{MasterName, CopyName} {
+	var refused [][]byte // to try a passphrase takes a second
+	for _, name := range names {
 		sealed, err := media.ReadAll(ctx, m, name, maxFile)
+		if slices.ContainsFunc(refused, func(b []byte) bool { return bytes.Equal(b, sealed) }) {
+			continue
+		}
 		if err == nil {
+			refused = append(refused, sealed)
 			var p payload
 			if p, err = unseal(sealed, ids); err == nil {
 				return p, nil

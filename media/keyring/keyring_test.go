@@ -10,18 +10,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"coffer/media"
-	"coffer/media/faulty"
 	"coffer/media/keyring"
 	"coffer/media/mem"
 )
 
 const lowWork = 1
+
+const classicKey = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n"
 
 func identity(t *testing.T) (keyring.Identity, keyring.Recipient) {
 	t.Helper()
@@ -99,13 +99,18 @@ func TestPassphrase(t *testing.T) {
 	wantOpen(t, m, master, right)
 	wantRefused(t, m, keyring.ErrWrongKey, wrong)
 	wantRefused(t, m, keyring.ErrWrongKey, alice)
-	if err := keyring.AddRecipient(t.Context(), m, toAlice, right); !errors.Is(err, keyring.ErrMixed) {
-		t.Errorf("add a key beside a passphrase: %v, want ErrMixed", err)
+	if err := keyring.Reseal(t.Context(), m, master, to, to); !errors.Is(err, keyring.ErrRecipient) {
+		t.Errorf("seal to two passphrases: %v, want ErrRecipient", err)
 	}
-	if err := keyring.Reseal(t.Context(), m, master, to, toAlice); !errors.Is(err, keyring.ErrMixed) {
-		t.Errorf("seal to both: %v, want ErrMixed", err)
+	if err := keyring.Reseal(t.Context(), m, master); !errors.Is(err, keyring.ErrRecipient) {
+		t.Errorf("seal to nobody: %v, want ErrRecipient", err)
 	}
 	wantOpen(t, m, master, right)
+	if err := keyring.Reseal(t.Context(), m, master, to, toAlice); err != nil {
+		t.Fatal(err)
+	}
+	wantOpen(t, m, master, right)
+	wantOpen(t, m, master, alice)
 	if err := keyring.Reseal(t.Context(), m, master, toAlice); err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +130,7 @@ func TestRecipients(t *testing.T) {
 	alice, toAlice := identity(t)
 	bob, toBob := identity(t)
 	// A classic key beside hybrid ones.
-	classic, err := keyring.ParseIdentities([]byte("AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n"))
+	classic, err := keyring.ParseIdentities([]byte(classicKey), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,19 +158,19 @@ func TestRecipients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := keyring.RemoveRecipient(t.Context(), m, parsed, bob); err != nil {
+	if err := keyring.RemoveRecipient(t.Context(), m, parsed, false, bob); err != nil {
 		t.Fatal(err)
 	}
 	wantRefused(t, m, keyring.ErrWrongKey, alice)
 	wantOpen(t, m, master, bob)
-	if err := keyring.RemoveRecipient(t.Context(), m, toAlice, bob); !errors.Is(err, keyring.ErrRecipient) {
+	if err := keyring.RemoveRecipient(t.Context(), m, toAlice, false, bob); !errors.Is(err, keyring.ErrRecipient) {
 		t.Errorf("remove twice: %v, want ErrRecipient", err)
 	}
-	if err := keyring.RemoveRecipient(t.Context(), m, toClassic, bob); err != nil {
+	if err := keyring.RemoveRecipient(t.Context(), m, toClassic, false, bob); err != nil {
 		t.Fatal(err)
 	}
-	if err := keyring.RemoveRecipient(t.Context(), m, toBob, bob); !errors.Is(err, keyring.ErrRecipient) {
-		t.Errorf("remove the last: %v, want ErrRecipient", err)
+	if err := keyring.RemoveRecipient(t.Context(), m, toBob, false, bob); !errors.Is(err, keyring.ErrLockedOut) {
+		t.Errorf("remove the last: %v, want ErrLockedOut", err)
 	}
 	wantOpen(t, m, master, bob)
 	for _, text := range []string{"", "age1", "passphrase", "ssh-dss AAAA", toBob.String() + "\n" + toAlice.String()} {
@@ -210,27 +215,6 @@ func TestDamage(t *testing.T) {
 	wantRefused(t, m, keyring.ErrDamaged, alice)
 	put(keyring.CopyName, whole)
 	wantOpen(t, m, master, alice)
-}
-
-// TestCrashWhileSealing cuts the power at each of the two puts.
-func TestCrashWhileSealing(t *testing.T) {
-	alice, toAlice := identity(t)
-	bob, toBob := identity(t)
-	for puts := range 3 {
-		inner, master := create(t, toAlice)
-		m := faulty.Wrap(inner, faulty.From(puts, faulty.Fail(syscall.EIO, faulty.Put)))
-		if err := keyring.AddRecipient(t.Context(), m, toBob, alice); (err == nil) != (puts == 2) {
-			t.Errorf("after %d puts: %v", puts, err)
-		}
-		after, err := m.Crash(t.Context(), 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantOpen(t, after, master, alice)
-		if puts > 0 {
-			wantOpen(t, after, master, bob) // from either copy
-		}
-	}
 }
 
 func TestRecoveryKey(t *testing.T) {
@@ -286,7 +270,7 @@ func TestNothingShown(t *testing.T) {
 	m := keyring.NewMaster()
 	key := m.Key()
 	path := filepath.Join(t.TempDir(), "identity")
-	if _, _, err := keyring.EnsureIdentityFile(path); err != nil {
+	if _, _, err := keyring.EnsureIdentityFile(path, nil); err != nil {
 		t.Fatal(err)
 	}
 	file, err := os.ReadFile(path)
@@ -294,7 +278,7 @@ func TestNothingShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	secretLine := strings.Split(string(file), "\n")[2]
-	_, notIdentity := keyring.ParseIdentities([]byte(secretLine[:len(secretLine)-1]))
+	_, notIdentity := keyring.ParseIdentities([]byte(secretLine[:len(secretLine)-1]), nil)
 	_, notRecovery := keyring.ParseRecovery(m.Recovery()[:60])
 	_, notRecipient := keyring.ParseRecipient(secretLine)
 
@@ -336,10 +320,10 @@ func TestMasterID(t *testing.T) {
 
 func TestIdentityFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config", "coffer", "identity")
-	if _, err := keyring.ReadIdentityFile(path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := keyring.ReadIdentityFile(path, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("read nothing: %v, want ErrNotExist", err)
 	}
-	ids, made, err := keyring.EnsureIdentityFile(path)
+	ids, made, err := keyring.EnsureIdentityFile(path, nil)
 	if err != nil || !made || len(ids) != 1 {
 		t.Fatalf("make: %v, %v, %v", ids, made, err)
 	}
@@ -354,7 +338,7 @@ func TestIdentityFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, master := create(t, to)
-	again, made, err := keyring.EnsureIdentityFile(path)
+	again, made, err := keyring.EnsureIdentityFile(path, nil)
 	if err != nil || made {
 		t.Fatalf("read: %v, made %v", err, made)
 	}
@@ -362,7 +346,7 @@ func TestIdentityFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := keyring.EnsureIdentityFile(path); !errors.Is(err, keyring.ErrDamaged) {
+	if _, _, err := keyring.EnsureIdentityFile(path, nil); !errors.Is(err, keyring.ErrDamaged) {
 		t.Errorf("read nonsense: %v, want ErrDamaged", err)
 	}
 }

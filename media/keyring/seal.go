@@ -11,14 +11,17 @@ import (
 	"filippo.io/age"
 )
 
-// payload is what the age file holds, as lines of text:
+// payload is what the age file for public keys holds, as lines of text:
 //
 //	coffer master key 1
 //	key <64 hex digits>
-//	recipient <public key, or "passphrase">      one line each
+//	recipient <public key>      one line each
 //
 // The recipients are repeated inside because those of an age file are
-// anonymous: without the list none could be added or removed by itself.
+// anonymous: without the list none could be added or removed by itself. The file
+// for a passphrase has none: that there is one says that the passphrase is a
+// recipient. In a store of before, a passphrase may stand in the one file, as the
+// only recipient; then it is in the list.
 type payload struct {
 	master     Master
 	recipients []Recipient
@@ -30,18 +33,19 @@ const (
 	payloadRecipient = "recipient "
 )
 
-func seal(p payload) ([]byte, error) {
-	if len(p.recipients) == 0 {
-		return nil, fmt.Errorf("%w: none given", ErrRecipient)
-	}
-	var to []age.Recipient
-	text := fmt.Sprintf("%s\n%s%x\n", payloadFirst, payloadKey, p.master.key[:])
+// seal makes the file for public keys, which the master key opens too, and the
+// one for a passphrase; nil: there is none, or it stays as it is.
+func seal(p payload) (keys, phrase []byte, err error) {
+	head := fmt.Sprintf("%s\n%s%x\n", payloadFirst, payloadKey, p.master.key[:])
+	to, text := []age.Recipient{recoveryRecipient{p.master}}, head
+	phrases := 0
 	for _, r := range p.recipients {
-		switch {
-		case r.text == passphraseText && len(p.recipients) > 1:
-			return nil, ErrMixed
-		case r.age == nil:
-			return nil, fmt.Errorf("%w: %q cannot be sealed to", ErrRecipient, r.text)
+		if r.isPassphrase() {
+			phrases++
+			if phrase, err = sealPhrase(head, r); err != nil {
+				return nil, nil, err
+			}
+			continue
 		}
 		if _, hybrid := r.age.(*age.HybridRecipient); hybrid {
 			// A classic recipient beside it weakens the file, which the user
@@ -51,6 +55,21 @@ func seal(p payload) ([]byte, error) {
 		to = append(to, r.age)
 		text += payloadRecipient + r.text + "\n"
 	}
+	if phrases > 1 {
+		return nil, nil, fmt.Errorf("%w: two passphrases", ErrRecipient)
+	}
+	keys, err = encrypt(text, to...)
+	return keys, phrase, err
+}
+
+func sealPhrase(head string, r Recipient) ([]byte, error) {
+	if r.stays || r.sealed != nil {
+		return r.sealed, nil
+	}
+	return encrypt(head, r.age)
+}
+
+func encrypt(text string, to ...age.Recipient) ([]byte, error) {
 	var sealed bytes.Buffer
 	w, err := age.Encrypt(&sealed, to...)
 	if err != nil {
@@ -82,6 +101,9 @@ func unseal(sealed []byte, ids []Identity) (payload, error) {
 	if noMatch := new(age.NoIdentityMatchError); errors.As(err, &noMatch) {
 		return payload{}, ErrWrongKey
 	}
+	if errors.Is(err, ErrWrongKey) {
+		return payload{}, err
+	}
 	if err != nil {
 		return payload{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
@@ -89,7 +111,13 @@ func unseal(sealed []byte, ids []Identity) (payload, error) {
 	if err != nil {
 		return payload{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	return parsePayload(string(text))
+	p, err := parsePayload(string(text))
+	for i := range p.recipients {
+		if r := &p.recipients[i]; r.isPassphrase() {
+			r.sealed = sealed
+		}
+	}
+	return p, err
 }
 
 // parsePayload names lines by number in its errors, never by content.

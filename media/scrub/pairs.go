@@ -17,6 +17,7 @@ var pairs = []struct {
 }{
 	{media.StoreName, media.StoreCopyName, StoreFile},
 	{media.KeyName, media.KeyCopyName, KeyFile},
+	{media.PassphraseName, media.PassphraseCopyName, KeyFile},
 }
 
 // pairLimit bounds what is read of one, bytes.
