@@ -25,6 +25,7 @@ import (
 var (
 	errUsage      = errors.New("usage")
 	errIncomplete = errors.New("not everything was stored")
+	errUnrestored = errors.New("not everything was restored")
 	errNoKey      = errors.New("no key to open the store with")
 	errStoreThere = errors.New("not a place for a new store")
 	errNoPath     = errors.New("no such file in the volume")
@@ -51,6 +52,8 @@ var exitCodes = []exitCode{
 	{2, "a mistake in the command line", []error{errUsage}, "`coffer help` shows how each command is used."},
 	{3, "put: some files were not stored, or changed while they were read; the rest was stored", []error{errIncomplete},
 		"Each of them was named above. Put again to complete them."},
+	{3, "restore, dump: some files are damaged, or in the way; the rest was restored", []error{errUnrestored},
+		"Each of them was named above. `coffer history` shows whether another archive has them."},
 	{10, "the key or passphrase given is not that of this store", []error{keyring.ErrWrongKey},
 		"Give the identity file with --identity, a passphrase with --passphrase-file, or the recovery key with --recovery-key-file."},
 	{11, "no key or passphrase was given and there is none in the configuration folder", []error{errNoKey},

@@ -60,9 +60,14 @@ compressed, sealed and stored. Browsing the mount is the restore.
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	root.AddCommand(newInit(), newMount(), newPut(), newStatus(), newSync(), newUmount(),
+	root.AddCommand(
+		newInit(), newMount(), newPut(), newStatus(), newSync(), newUmount(),
 		newSnapshot(), newSnapshots(), newLs(), newCat(), newFind(), newHistory(), newDiff(),
-		newRebuild(), newScrub(), newServe(), newInvite(), newClients(), newRevoke(), newKey(), newNotices(), newVersion(), newExitCodes())
+		newRestore(),
+		newRebuild(), newScrub(),
+		newServe(), newInvite(), newClients(), newRevoke(),
+		newKey(), newVersion(), newExitCodes(), newNotices(),
+	)
 	return root
 }
 

@@ -102,6 +102,18 @@ func (f *File) Read(ctx context.Context, p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
+// ReadExtents fills p with the bytes of extents that adjoin, are as long as p together
+// and were given by Extents. A group that is damaged is EIO.
+func (f *File) ReadExtents(ctx context.Context, parts []chunkfmt.Extent, p []byte) error {
+	for _, x := range parts {
+		if err := f.s.groups.ReadAt(ctx, x.Group, p[:x.Length], x.GroupOffset); err != nil {
+			return fmt.Errorf("%w: read inode %d at %d: %w", unix.EIO, f.ino, x.Offset, err)
+		}
+		p = p[x.Length:]
+	}
+	return nil
+}
+
 // fetchAhead notes a read and says up to where to fetch beyond its end, or 0. It is
 // done in steps of half the window.
 func (f *File) fetchAhead(off, end int64) int64 {

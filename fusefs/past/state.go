@@ -3,6 +3,7 @@ package past
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -123,6 +124,10 @@ type Xattr struct {
 	Name  string
 	Value []byte
 }
+
+// IsOwn says whether an extended attribute is this program's own, in the volume and
+// nowhere else.
+func IsOwn(name string) bool { return strings.HasPrefix(name, "coffer.") }
 
 // Xattr gives one extended attribute; ENODATA if there was none of that name.
 func (s *State) Xattr(ino chunkfmt.Ino, name string) ([]byte, error) {

@@ -55,6 +55,8 @@ func TestTwoMachines(t *testing.T) {
 		m.Unmount(t)
 	}
 	check("mounted again", two.laptop)
+	two.laptop.Run(t, "restore", two.addr+":/tree", "--to", filepath.Join(two.dir, "restored"))
+	rig.Same(t, "restored", want, rig.ReadTree(t, filepath.Join(two.dir, "restored")))
 	two.laptop.DropIndex(t)
 	check("index lost", two.laptop)
 	two.server.Stop()

@@ -53,6 +53,11 @@ func TestArchives(t *testing.T) {
 	m = p.mount(t)
 	check("index rebuilt")
 	m.Unmount(t)
+	for label, want := range saved {
+		to := filepath.Join(t.TempDir(), label)
+		p.Run(t, "restore", p.store+":/tree", "--at", label, "--to", to)
+		rig.Same(t, "restored, "+label, want, rig.ReadTree(t, to))
+	}
 }
 
 // gardener changes a tree at random.

@@ -65,6 +65,11 @@ func TestOrdinaryUser(t *testing.T) {
 	shell("diff -r --no-dereference source mnt/source")
 	p.Run(t, "umount", p.mnt)
 
+	back := filepath.Join(dir, "back")
+	rig.Output(t, "install", "-d", "-o", "65534", "-g", "65534", back)
+	p.Run(t, "restore", p.store+":/source", "--to", filepath.Join(back, "source"))
+	rig.Same(t, "restored", rig.ReadTree(t, filepath.Join(dir, "source")), rig.ReadTree(t, filepath.Join(back, "source")))
+
 	// A file that can't be read is named; the rest is stored, and the exit code says that one is missing.
 	rig.Must(t, os.WriteFile(filepath.Join(dir, "source", "unreadable"), []byte("of root"), 0o600))
 	p.wantExit(t, exitIncomplete, "unreadable", "put", filepath.Join(dir, "source")+"/", p.store+":/put")

@@ -43,6 +43,7 @@ var rules = []rule{
 	// The past is read from the index and the log, without a live tree.
 	{`fusefs/past`, `index|pipeline/stage|chunkfmt`},
 	{`fusefs/history`, `fusefs/past|index|chunkfmt`},
+	{`fusefs/restore`, `fusefs/past|chunkfmt`},
 	{`fusefs`, `fusefs/device|fusefs/past|fusefs/tree|index|chunkfmt`},
 	{`pipeline/mover`, `chunkfmt|index(/.*)?|media(/.*)?|pipeline(/.*)?`},
 	{`cmd/.*`, `.*`},
