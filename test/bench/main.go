@@ -7,7 +7,7 @@
 // counts as written when the program says that it is stable, `coffer sync` included. Reads are
 // made after a fresh mount with the kernel's caches dropped.
 //
-// Start at main; work.go and metadata.go have what is measured, subjects.go by whom it is done.
+// Start at main; work.go and metadata.go and history.go have what is measured, subjects.go by whom it is done.
 package main
 
 import (
@@ -102,7 +102,10 @@ func bench(o options) error {
 	if err := benchMetadata(o); err != nil {
 		return err
 	}
-	return benchScattered(o)
+	if err := benchScattered(o); err != nil {
+		return err
+	}
+	return benchHistory(o)
 }
 
 // binary is the coffer that was named, or else one of the code as it is now: what an earlier build left lying about
