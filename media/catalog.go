@@ -25,6 +25,7 @@ type Chunk struct {
 	Tags     int
 	Size     int64 // bytes
 	Complete bool  // has a valid footer
+	Open     bool  // is being written, by who told of it with AddChunk
 }
 
 // CatalogOptions configures a catalog. The zero value is ready to use.
@@ -211,6 +212,7 @@ func (c *Catalog) Chunks() []Chunk {
 		known := k.Chunk
 		if k.growing != nil {
 			known = k.growing.describe(known)
+			known.Open = true
 		}
 		list = append(list, known)
 	}

@@ -67,10 +67,22 @@ type SenderConfig struct {
 	Log     *slog.Logger
 }
 
+// Cargo is whose buffers a Sender ships: a *stage.Writer, or a *stage.Relay.
+type Cargo interface {
+	// Shipment makes a buffer of the pipe ready to be shipped.
+	Shipment(b *pipeline.Buffer) stage.Shipment
+	// Stalled is told why nothing is acknowledged for now; nil: it is again. It says whether that is news.
+	Stalled(err error) bool
+	// Retry has a token when somebody wants to know what is so now.
+	Retry() <-chan struct{}
+	// Failed is told that nothing more will be acknowledged.
+	Failed(err error)
+}
+
 // Sender is the last stage of a pipe whose store is on another machine.
 type Sender struct {
 	cfg    SenderConfig
-	w      *stage.Writer
+	w      Cargo
 	window *window
 	agents atomic.Int32  // that have not returned
 	over   chan struct{} // closed when all have
@@ -83,7 +95,7 @@ type Sender struct {
 }
 
 // NewSender makes the last stage of w's pipe; Spec describes it.
-func NewSender(w *stage.Writer, cfg SenderConfig) *Sender {
+func NewSender(w Cargo, cfg SenderConfig) *Sender {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}

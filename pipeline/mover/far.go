@@ -9,9 +9,11 @@ import (
 	"coffer/chunkfmt"
 	"coffer/media/dir"
 	"coffer/media/remote"
+	"coffer/media/spool"
 	"coffer/pipeline"
 	"coffer/pipeline/agent"
 	"coffer/pipeline/channel"
+	"coffer/pipeline/forward"
 	"coffer/pipeline/stage"
 )
 
@@ -28,7 +30,10 @@ const defaultAgents = 4
 
 // locator finds groups where the store is.
 func (s *Source) locator() stage.Locator {
-	if s.o.Far != nil {
+	switch {
+	case s.spool != nil:
+		return spool.Locator{Near: s.spool.catalog, Far: s.o.Far.Locator, Medium: s.o.Spool.Near, Volume: s.keys.ID}
+	case s.o.Far != nil:
 		return s.o.Far.Locator
 	}
 	return s.catalog
@@ -50,24 +55,29 @@ func (s *Source) lockState(ctx context.Context) error {
 
 // send makes the last stage of a pipe that ends on another machine.
 func (s *Source) send(pipe string, id chunkfmt.SessionID, begin beginning) func(*stage.Writer) pipeline.StageSpec {
+	return func(w *stage.Writer) pipeline.StageSpec {
+		s.sender = s.newSender(pipe, s.keys.ID, forward.Session{ID: id, Ordinal: begin.ordinal, Acked: begin.prev.Seq}, w)
+		return s.sender.Spec()
+	}
+}
+
+// newSender makes a stage that sends a session to a volume on another machine.
+func (s *Source) newSender(pipe string, volume chunkfmt.VolumeID, session forward.Session, cargo agent.Cargo) *agent.Sender {
 	agents := s.o.Far.Agents
 	if agents == 0 {
 		agents = defaultAgents
 	}
-	return func(w *stage.Writer) pipeline.StageSpec {
-		s.sender = agent.NewSender(w, agent.SenderConfig{
-			Way: s.o.Far.Way,
-			Attach: agent.Attach{
-				Pipe: pipe, Volume: s.keys.ID.String(), Session: hex.EncodeToString(id[:]), Ordinal: begin.ordinal,
-				Acked: begin.prev.Seq, Agents: agents, Holder: s.o.Holder,
-			},
-			Fatal:   isFinal,
-			Trouble: func(t agent.Trouble) error { return remote.Error(t.Code, t.Message) },
-			Timeout: s.o.Far.Timeout,
-			Log:     s.o.Log,
-		})
-		return s.sender.Spec()
-	}
+	return agent.NewSender(cargo, agent.SenderConfig{
+		Way: s.o.Far.Way,
+		Attach: agent.Attach{
+			Pipe: pipe, Volume: volume.String(), Session: hex.EncodeToString(session.ID[:]), Ordinal: session.Ordinal,
+			Acked: session.Acked, Agents: agents, Holder: s.o.Holder,
+		},
+		Fatal:   isFinal,
+		Trouble: func(t agent.Trouble) error { return remote.Error(t.Code, t.Message) },
+		Timeout: s.o.Far.Timeout,
+		Log:     s.o.Log,
+	})
 }
 
 // isFinal says that a server has answered, and will not answer otherwise.

@@ -10,6 +10,7 @@ import (
 
 	"coffer/chunkfmt"
 	"coffer/media"
+	"coffer/media/spool"
 )
 
 // chunk is one object of the log as the medium lists it.
@@ -17,6 +18,8 @@ type chunk struct {
 	id   chunkfmt.ChunkID
 	name string
 	size int64
+	// before: numbers from it on count where else they are, not here; 0: all count.
+	before chunkfmt.Seq
 }
 
 // session is one writing session as its header tells of it. Sessions form a
@@ -36,6 +39,9 @@ type log struct {
 	medium media.Medium
 	store  chunkfmt.StoreID
 	keys   *chunkfmt.VolumeKeys
+	// spooled gives the first number of a session that is in a spool; 0: none is. What chunks far away have of those
+	// behind it was not acknowledged there and may be torn. nil: there is no spool.
+	spooled func(ordinal uint32) chunkfmt.Seq
 
 	mu      sync.Mutex // guards sealers; nothing is locked after it
 	sealers map[uint32]*chunkfmt.Sealer
@@ -64,6 +70,9 @@ func (l *log) sessions(ctx context.Context, from uint32) ([]*session, error) {
 			byOrdinal[s.ordinal] = s
 		}
 		c := chunk{id: id, name: info.Name, size: info.Size}
+		if l.spooled != nil && !spool.IsNear(id) {
+			c.before = l.spooled(id.Ordinal())
+		}
 		if id.Mirror() {
 			s.mirrors = append(s.mirrors, c)
 		} else {

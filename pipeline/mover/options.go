@@ -14,6 +14,7 @@ import (
 type Options struct {
 	Medium   media.Medium     // where the store is; not closed by the Source
 	Far      *Far             // how to write where Medium only reads; nil: Medium is here
+	Spool    *Spool           // stands in front of Far; nil: what is written goes there at once
 	Store    chunkfmt.StoreID // from media.OpenStore
 	Master   [32]byte         // the master key
 	Volume   string           // the volume's name

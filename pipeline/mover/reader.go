@@ -37,8 +37,12 @@ type Reader struct {
 func OpenReader(ctx context.Context, o Options, copied string) (_ *Reader, err error) {
 	o.defaults()
 	s := &Source{o: o, keys: chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)}
-	s.log = newLog(o.Medium, o.Store, &s.keys)
 	r := &Reader{}
+	err = s.openLog(ctx, "")
+	r.closers, s.closers = s.closers, nil
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.Close())
@@ -73,9 +77,13 @@ func OpenReader(ctx context.Context, o Options, copied string) (_ *Reader, err e
 // locator finds groups that are not where the index last knew them.
 func (r *Reader) locator(ctx context.Context, s *Source) stage.Locator {
 	if s.o.Far != nil {
-		return s.o.Far.Locator
+		return s.locator()
 	}
-	l := &lateCatalog{open: func() (*media.Catalog, error) { return s.openCatalog(ctx) }}
+	l := &lateCatalog{open: func() (*media.Catalog, error) {
+		c, err := s.openCatalog(ctx, s.o.Medium, "") // in memory: the file is the writer's
+		s.closers = nil                              // close does it
+		return c, err
+	}}
 	r.closers = append(r.closers, l.close)
 	return l
 }
@@ -171,18 +179,6 @@ func NamelessFile(dir string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
-}
-
-// openCatalog makes a catalog in memory: its file is the writer's.
-func (s *Source) openCatalog(ctx context.Context) (*media.Catalog, error) {
-	c, err := media.OpenCatalog(ctx, "", s.o.Medium, s.keys.ID, media.CatalogOptions{Log: s.o.Log})
-	if err != nil {
-		return nil, err
-	}
-	if err := c.Refresh(ctx); err != nil {
-		return nil, errors.Join(err, c.Close())
-	}
-	return c, nil
 }
 
 // lateCatalog reads the footers of all chunks when a group is not where the index

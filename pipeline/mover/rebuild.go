@@ -25,7 +25,6 @@ func Rebuild(ctx context.Context, o Options) (_ Report, err error) {
 	o.defaults()
 	s := &Source{o: o, keys: chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)}
 	defer func() { err = errors.Join(err, s.release()) }()
-	s.log = newLog(o.Medium, o.Store, &s.keys)
 	if err := s.openState(ctx); err != nil {
 		return Report{}, err
 	}

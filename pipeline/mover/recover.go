@@ -40,12 +40,16 @@ func (s *Source) acknowledged() index.Head {
 
 func (s *Source) catchUp(ctx context.Context, acked index.Head) (beginning, error) {
 	applied := s.index.Head()
-	all, err := s.log.sessions(ctx, applied.Ordinal)
+	from := applied.Ordinal
+	if s.spool != nil {
+		from = s.spool.from(from)
+	}
+	all, err := s.log.sessions(ctx, from)
 	if err != nil {
 		return beginning{}, err
 	}
 	r := &replayer{log: s.log, slog: s.o.Log, apply: s.index.Apply, acked: acked}
-	path, top, err := s.log.path(ctx, all, applied.Ordinal)
+	path, top, err := s.log.path(ctx, all, from)
 	if err != nil {
 		return beginning{}, err
 	}
@@ -65,6 +69,11 @@ func (s *Source) catchUp(ctx context.Context, acked index.Head) (beginning, erro
 	}
 	if err := s.stabilise(ctx, path[len(path)-1]); err != nil {
 		return beginning{}, err
+	}
+	if s.spool != nil {
+		if err := s.spool.plan(ctx, r, path); err != nil {
+			return beginning{}, err
+		}
 	}
 	if err := s.heads.Set(r.head); err != nil {
 		return beginning{}, err

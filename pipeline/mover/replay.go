@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 
 	"coffer/chunkfmt"
 	"coffer/index"
@@ -158,9 +159,17 @@ func (r *replayer) watermark(ctx context.Context, s *session) (high chunkfmt.Seq
 	return high, nil
 }
 
-// entries lists the tags of a chunk: from its footer, or by reading all of it.
-// What is damaged is left out; the gap in the numbers tells.
+// entries lists the tags of a chunk that count there: from its footer, or by
+// reading all of it. What is damaged is left out; the gap in the numbers tells.
 func (r *replayer) entries(ctx context.Context, s *session, c chunk) ([]chunkfmt.Entry, error) {
+	entries, err := r.allEntries(ctx, s, c)
+	if c.before != 0 {
+		entries = slices.DeleteFunc(entries, func(e chunkfmt.Entry) bool { return e.Tag.Seq >= c.before })
+	}
+	return entries, err
+}
+
+func (r *replayer) allEntries(ctx context.Context, s *session, c chunk) ([]chunkfmt.Entry, error) {
 	reader := media.Reader(ctx, r.medium, c.name)
 	var entries []chunkfmt.Entry
 	sc := chunkfmt.NewScanner(reader, c.size)

@@ -31,7 +31,8 @@ type Source struct {
 	index   *index.Index
 	heads   *headFile
 	catalog *media.Catalog // nil where the store is on another machine
-	sender  *agent.Sender  // nil where the store is here
+	sender  *agent.Sender  // nil where the store is here, or behind a spool
+	spool   *spooling      // nil without one
 	flight  *stage.Flight
 	groups  *stage.Groups
 	writer  *stage.Writer
@@ -60,7 +61,6 @@ func OpenSource(ctx context.Context, m Starter, o Options) (_ *Source, err error
 			err = errors.Join(err, s.release())
 		}
 	}()
-	s.log = newLog(o.Medium, o.Store, &s.keys)
 	if err := s.openState(ctx); err != nil {
 		return nil, err
 	}
@@ -100,6 +100,15 @@ func (s *Source) openState(ctx context.Context) error {
 	if err := os.MkdirAll(s.o.StateDir, 0o700); err != nil {
 		return fmt.Errorf("make the state folder: %w", err)
 	}
+	if s.o.Far != nil {
+		// A server knows machines, not processes: this keeps two of one machine apart.
+		if err := s.lockState(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.openLog(ctx, s.o.spoolCatalog()); err != nil {
+		return err
+	}
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
@@ -115,25 +124,36 @@ func (s *Source) openState(ctx context.Context) error {
 	if s.o.Far != nil {
 		return nil // the catalog is where the store is
 	}
-	s.catalog, err = media.OpenCatalog(ctx, s.o.CatalogPath, s.o.Medium, s.keys.ID, media.CatalogOptions{Log: s.o.Log})
-	if err != nil {
-		return err
+	s.catalog, err = s.openCatalog(ctx, s.o.Medium, s.o.CatalogPath)
+	return err
+}
+
+// openLog says where the log is read: where the store is, and in the spool in front of it.
+func (s *Source) openLog(ctx context.Context, spoolCatalog string) error {
+	if s.o.Spool != nil {
+		if err := s.openSpool(ctx, spoolCatalog); err != nil {
+			return err
+		}
 	}
-	s.closers = append(s.closers, s.catalog.Close)
-	if err := s.catalog.Refresh(ctx); err != nil {
-		return err
+	s.log = newLog(s.o.Medium, s.o.Store, &s.keys)
+	if s.spool != nil {
+		s.log.spooled = s.spool.first
 	}
 	return nil
 }
 
-// lock keeps other writers away, on this machine and, if the medium can, on others.
-func (s *Source) lock(ctx context.Context) error {
-	if s.o.Far != nil {
-		// A server knows machines, not processes: this keeps two of one machine apart.
-		if err := s.lockState(ctx); err != nil {
-			return err
-		}
+// openCatalog opens the catalog of the volume's chunks on a medium, up to date.
+func (s *Source) openCatalog(ctx context.Context, m media.Medium, path string) (*media.Catalog, error) {
+	c, err := media.OpenCatalog(ctx, path, m, s.keys.ID, media.CatalogOptions{Log: s.o.Log})
+	if err != nil {
+		return nil, err
 	}
+	s.closers = append(s.closers, c.Close)
+	return c, c.Refresh(ctx)
+}
+
+// lock keeps other writers away, as far as the medium can.
+func (s *Source) lock(ctx context.Context) error {
 	locker, ok := s.o.Medium.(media.Locker)
 	if !ok {
 		return nil
@@ -142,7 +162,12 @@ func (s *Source) lock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, unlock)
+	s.closers = append(s.closers, func() error {
+		if s.spool != nil && !s.spool.drained {
+			return nil // what is in the spool is to come
+		}
+		return unlock()
+	})
 	return nil
 }
 
@@ -189,16 +214,30 @@ func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) erro
 		Instances: s.o.Instances, Buffers: s.o.Buffers, ChunkSize: s.o.ChunkBytes, Reserve: reserve,
 		Clock: s.o.Clock, Log: s.o.Log, Faults: s.o.Faults,
 	}
-	if s.o.Far != nil {
+	switch {
+	case s.spool != nil:
+		s.spool.write(&config)
+	case s.o.Far != nil:
 		config.Tail = s.send(name, id, begin)
-	} else {
+	default:
 		config.Catalog = s.catalog
 	}
 	if s.writer, err = stage.NewWriter(config); err != nil {
 		return err
 	}
-	s.pipe, err = m.Initiate(context.WithoutCancel(ctx), s.writer.Spec(name))
-	return err
+	if s.spool != nil {
+		s.spool.forward(context.WithoutCancel(ctx), m, id, begin)
+	}
+	if s.pipe, err = m.Initiate(context.WithoutCancel(ctx), s.writer.Spec(name)); err != nil {
+		if s.spool != nil {
+			s.spool.f.Stop()
+		}
+		return err
+	}
+	if s.spool != nil {
+		s.spool.watch(s.pipe)
+	}
+	return nil
 }
 
 // reserve is the space that data leaves free for metadata, so that deletes work on
@@ -253,6 +292,9 @@ func (s *Source) Close() error {
 	if s.pipe != nil {
 		err = s.pipe.Wait()
 		err = errors.Join(err, s.writer.Detach(), s.pipe.Close())
+	}
+	if s.spool != nil {
+		err = errors.Join(err, s.spool.end())
 	}
 	return errors.Join(err, s.release())
 }

@@ -32,6 +32,10 @@ type Config struct {
 
 	Medium  media.Medium
 	Catalog Catalog
+	// Chunk is the number behind which those of the session's chunks begin; 0 as a rule.
+	Chunk uint32
+	// OnAcked is told that all up to a number is stable. It must be quick. One call at a time. nil: nobody is.
+	OnAcked func(upTo chunkfmt.Seq)
 	// Tail makes the last stage of the pipe, which ships to another machine what it receives; see Shipment. nil: the
 	// stage that stores on Medium. With Tail, Catalog is not needed.
 	Tail func(*Writer) pipeline.StageSpec

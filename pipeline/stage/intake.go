@@ -75,40 +75,48 @@ func (in *Intake) Tail() pipeline.StageSpec {
 // not so. It is called in the order in which the buffers are sent to the tail, and returns the number that the next one
 // is to begin with.
 func (in *Intake) Take(b *pipeline.Buffer, n int) (chunkfmt.Seq, error) {
-	sl := &sealed{length: n}
-	raw := b.Raw()
-	if n > len(raw) {
-		return 0, fmt.Errorf("%d bytes in a buffer of %d: %w", n, len(raw), ErrRange)
+	sl, next, err := sealedOf(b.Raw(), n, in.next)
+	if err != nil {
+		return 0, err
 	}
-	next := in.next
+	in.next = next
+	b.Payload, b.Length = sl, n
+	return next, nil
+}
+
+// sealedOf checks that the first n bytes of raw are whole tags of one session with intact payloads, from number next on,
+// either all of data or none. It returns them, and the number behind the last.
+func sealedOf(raw []byte, n int, next chunkfmt.Seq) (*sealed, chunkfmt.Seq, error) {
+	sl := &sealed{length: n}
+	if n > len(raw) {
+		return nil, 0, fmt.Errorf("%d bytes in a buffer of %d: %w", n, len(raw), ErrRange)
+	}
 	for at := 0; at < n; {
 		tag, err := chunkfmt.ParseTag(raw[at:n])
 		if err != nil {
-			return 0, err
+			return nil, 0, err
 		}
 		end := at + chunkfmt.TagSize + tag.StoredLen()
 		if end > n {
-			return 0, fmt.Errorf("%v of %d bytes in %d: %w", tag.Seq, end-at, n-at, chunkfmt.ErrTruncated)
+			return nil, 0, fmt.Errorf("%v of %d bytes in %d: %w", tag.Seq, end-at, n-at, chunkfmt.ErrTruncated)
 		}
 		if err := tag.Check(raw[at+chunkfmt.TagSize : end]); err != nil {
-			return 0, err
+			return nil, 0, err
 		}
 		if tag.Seq != next || tag.Kind == chunkfmt.KindNone || tag.Flags&chunkfmt.FlagCopy != 0 {
-			return 0, fmt.Errorf("%v %v where %v is to come: %w", tag.Kind, tag.Seq, next, chunkfmt.ErrDamaged)
+			return nil, 0, fmt.Errorf("%v %v where %v is to come: %w", tag.Kind, tag.Seq, next, chunkfmt.ErrDamaged)
 		}
 		if (tag.Kind == chunkfmt.KindSessionHeader) != (tag.Seq.Number() == 1) ||
 			len(sl.groups) > 0 && (tag.Kind == chunkfmt.KindData) != (sl.groups[0].kind == chunkfmt.KindData) {
-			return 0, fmt.Errorf("%v %v out of place: %w", tag.Kind, tag.Seq, chunkfmt.ErrDamaged)
+			return nil, 0, fmt.Errorf("%v %v out of place: %w", tag.Kind, tag.Seq, chunkfmt.ErrDamaged)
 		}
 		sl.groups = append(sl.groups, group{kind: tag.Kind, flags: tag.Flags, seq: tag.Seq, at: at, tag: tag, length: end - at})
 		at, next = end, next+1
 	}
 	if len(sl.groups) == 0 {
-		return 0, fmt.Errorf("a buffer without a tag: %w", chunkfmt.ErrDamaged)
+		return nil, 0, fmt.Errorf("a buffer without a tag: %w", chunkfmt.ErrDamaged)
 	}
-	in.next = next
-	b.Payload, b.Length = sl, n
-	return next, nil
+	return sl, next, nil
 }
 
 // Next is the number that the first buffer is to begin with; once there was one, Take says it.

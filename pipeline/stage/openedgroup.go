@@ -47,12 +47,30 @@ func (g *Groups) fetch(ctx context.Context, o *opening, hint chunkfmt.Location) 
 			return failed
 		}
 	}
+	for range moves {
+		gone, err := g.look(ctx, o, hint)
+		if err == nil {
+			return nil
+		}
+		failed = errors.Join(failed, err)
+		if !gone || ctx.Err() != nil {
+			break
+		}
+	}
+	return failed
+}
+
+// moves is how often a group may go from the places that are known to others while it is being read.
+const moves = 3
+
+// look tries all places that the locator knows but the hint. Gone says that it knew of one that was not there any more.
+func (g *Groups) look(ctx context.Context, o *opening, hint chunkfmt.Location) (gone bool, failed error) {
 	places, err := g.cfg.Locator.Places(o.rec.Seq)
 	switch {
 	case errors.Is(err, media.ErrNoTag):
-		return errors.Join(failed, fmt.Errorf("group %v: %w: %w", o.rec.Seq, ErrDamaged, err))
+		return false, fmt.Errorf("group %v: %w: %w", o.rec.Seq, ErrDamaged, err)
 	case err != nil:
-		return fmt.Errorf("group %v: looking for it: %w", o.rec.Seq, errors.Join(err, failed))
+		return false, fmt.Errorf("group %v: looking for it: %w", o.rec.Seq, err)
 	}
 	for _, at := range places {
 		if at == hint {
@@ -60,11 +78,12 @@ func (g *Groups) fetch(ctx context.Context, o *opening, hint chunkfmt.Location) 
 		}
 		err := g.read(ctx, o, at)
 		if err == nil || ctx.Err() != nil {
-			return err
+			return false, err
 		}
+		gone = gone || errors.Is(err, media.ErrNotExist)
 		failed = errors.Join(failed, err)
 	}
-	return failed
+	return gone, failed
 }
 
 // scratch has memory for what a group is on its way to be plaintext: sealed, or

@@ -6,12 +6,22 @@ import (
 )
 
 // Shipment is a sealed buffer at the end of a pipe whose store is on another machine. It is made of a buffer that
-// the stage of Config.Tail received, once; it may be used as long as that buffer is held. Its methods are not safe for
-// concurrent use.
+// the stage of Config.Tail, or the tail behind a Relay, received, once; it may be used as long as that buffer is held.
+// Its methods are not safe for concurrent use.
 type Shipment struct {
-	w  *Writer
-	sl *sealed
-	b  *pipeline.Buffer
+	owner shipper
+	sl    *sealed
+	b     *pipeline.Buffer
+}
+
+// shipper is told what becomes of shipments; a Writer or a Relay.
+type shipper interface {
+	// place: a group of data lies there.
+	place(g *group, l chunkfmt.Location)
+	// appended: so many bytes more lie on the medium there.
+	appended(bytes int)
+	// ack: all up to seq is stable there, and mark with it, if there is one.
+	ack(seq chunkfmt.Seq, mark *waiter, head Head)
 }
 
 // Place is where a group lies on the medium.
@@ -21,8 +31,10 @@ type Place struct {
 }
 
 // Shipment makes what lies in b ready to be shipped: its tags are written, without a place.
-func (w *Writer) Shipment(b *pipeline.Buffer) Shipment {
-	s := Shipment{w: w, sl: b.Payload.(*sealed), b: b}
+func (w *Writer) Shipment(b *pipeline.Buffer) Shipment { return newShipment(w, b) }
+
+func newShipment(owner shipper, b *pipeline.Buffer) Shipment {
+	s := Shipment{owner: owner, sl: b.Payload.(*sealed), b: b}
 	for i := range s.sl.groups {
 		g := &s.sl.groups[i]
 		g.tag.Put(b.Raw()[g.at:])
@@ -62,10 +74,10 @@ func (s Shipment) Acked(places []Place) []Place {
 		if len(places) > 0 && places[0].Seq == g.seq {
 			at = places[0].At
 		}
-		s.w.place(g, at)
+		s.owner.place(g, at)
 	}
-	s.w.appended(s.sl.length)
-	s.w.ack(s.Last(), s.sl.mark, s.sl.head)
+	s.owner.appended(s.sl.length)
+	s.owner.ack(s.Last(), s.sl.mark, s.sl.head)
 	return places
 }
 

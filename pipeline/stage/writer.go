@@ -91,7 +91,7 @@ func (w *Writer) tail() pipeline.StageSpec {
 		return w.cfg.Tail(w)
 	}
 	s := newStore(w, storeConfig{
-		store: w.cfg.Store, volume: w.cfg.Keys.ID, session: w.cfg.Session, ordinal: w.cfg.Ordinal,
+		store: w.cfg.Store, volume: w.cfg.Keys.ID, session: w.cfg.Session, ordinal: w.cfg.Ordinal, chunk: w.cfg.Chunk,
 		medium: w.cfg.Medium, catalog: w.cfg.Catalog, chunkSize: w.cfg.ChunkSize,
 		log: w.cfg.Log, faults: w.cfg.Faults,
 	})
@@ -158,6 +158,9 @@ func (w *Writer) ack(seq chunkfmt.Seq, mark *waiter, head Head) {
 	w.mu.Unlock()
 	if mark != nil {
 		w.waiters.ack(mark)
+	}
+	if w.cfg.OnAcked != nil && seq != 0 {
+		w.cfg.OnAcked(seq)
 	}
 }
 

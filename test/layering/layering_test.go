@@ -45,6 +45,8 @@ var rules = []rule{
 	{`fusefs/history`, `fusefs/past|index|chunkfmt`},
 	{`fusefs/restore`, `fusefs/past|chunkfmt`},
 	{`fusefs`, `fusefs/device|fusefs/past|fusefs/tree|index|chunkfmt`},
+	// The background pipe of a spool: a volume's chunks on a medium near by, and the way to another machine.
+	{`pipeline/forward`, `pipeline|pipeline/stage|pipeline/agent|media|media/spool|chunkfmt`},
 	{`pipeline/mover`, `chunkfmt|index(/.*)?|media(/.*)?|pipeline(/.*)?`},
 	{`cmd/.*`, `.*`},
 	{`test/.*`, `.*`},

@@ -1,0 +1,317 @@
+package mover
+
+import (
+	"bufio"
+	"context"
+	cryptorand "crypto/rand"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"coffer/chunkfmt"
+	"coffer/media/dir"
+	"coffer/media/spool"
+	"coffer/pipeline/agent"
+	"coffer/pipeline/stage"
+)
+
+// gate is a way that can be shut.
+type gate struct {
+	agent.Way
+	mu    sync.Mutex
+	shut  bool
+	conns []net.Conn
+}
+
+func (g *gate) set(shut bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shut = shut
+	if shut {
+		for _, c := range g.conns {
+			c.Close()
+		}
+		g.conns = nil
+	}
+}
+
+func (g *gate) isShut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.shut
+}
+
+func (g *gate) Call(ctx context.Context, method, path string, in, out any) error {
+	if g.isShut() {
+		return errBroken
+	}
+	return g.Way.Call(ctx, method, path, in, out)
+}
+
+func (g *gate) Upgrade(ctx context.Context, path string) (net.Conn, *bufio.Reader, error) {
+	if g.isShut() {
+		return nil, nil, errBroken
+	}
+	conn, in, err := g.Way.Upgrade(ctx, path)
+	if err != nil {
+		return nil, nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut {
+		return nil, nil, errors.Join(errBroken, conn.Close())
+	}
+	g.conns = append(g.conns, conn)
+	return conn, in, nil
+}
+
+// spooled puts a spool in dir in front of o's server.
+func spooled(t *testing.T, o Options, path string, limit int64) Options {
+	t.Helper()
+	m, err := dir.Open(path, dir.Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	keys := chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)
+	near, err := spool.OpenNear(t.Context(), m, keys.ID, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Spool = &Spool{Near: near, CatalogPath: filepath.Join(path, "catalog")}
+	return o
+}
+
+func mustOpen(t *testing.T, o Options) *writing {
+	t.Helper()
+	s, err := OpenSource(t.Context(), starter{}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &writing{t: t, s: s}
+}
+
+// drain waits until all is on the server.
+func (w *writing) drain() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	if err := w.s.Forwarder().Await(ctx, w.s.Writer().Acked()); err != nil {
+		w.t.Fatalf("moving the spool on: %v; %+v", err, w.s.Forwarder().Status())
+	}
+}
+
+// wantGroups reads every group that the index knows.
+func (w *writing) wantGroups(least int) {
+	w.t.Helper()
+	groups := w.groups()
+	if len(groups) < least {
+		w.t.Errorf("%d groups, want %d", len(groups), least)
+	}
+	for _, seq := range groups {
+		if err := w.s.Groups().ReadAt(w.t.Context(), seq, make([]byte, 1), 0); err != nil {
+			w.t.Errorf("group %v: %v", seq, err)
+		}
+	}
+}
+
+func (o Options) spoolUsed() int64 {
+	usage, _ := o.Spool.Near.Usage()
+	return usage.Used
+}
+
+// TestSpool: what is written while the server is away is stable in the spool and read from there, over sessions that end
+// and that crash; when the server is back it goes there, in order, and the spool is empty.
+func TestSpool(t *testing.T) {
+	t.Parallel()
+	d := newDoors(t)
+	g := d.client
+	state, path := filepath.Join(t.TempDir(), "state"), t.TempDir()
+	g.rename(t, d, g.far(t, d, state, nil))
+	way := &gate{Way: g.link, shut: true}
+	open := func() (*writing, Options) {
+		o := spooled(t, g.far(t, d, state, nil), path, 64<<20)
+		o.Far.Way = way
+		return mustOpen(t, o), o
+	}
+	other := func(want map[string]string, least int) {
+		t.Helper()
+		w := mustOpen(t, g.far(t, d, filepath.Join(t.TempDir(), "other"), nil))
+		w.want(want)
+		w.wantGroups(least)
+		w.crash()
+	}
+	w, o := open()
+	w.put("a", "1")
+	w.put("b", "1")
+	w.wantGroups(2)
+	if w.s.Forwarder().Remote() != 0 || o.spoolUsed() == 0 {
+		t.Errorf("with the server away: %+v", w.s.Forwarder().Status())
+	}
+	w.crash()
+	w, _ = open()
+	w.want(map[string]string{"a": "1", "b": "1"})
+	w.put("a", "2")
+	w.end()
+	w, _ = open()
+	want := map[string]string{"a": "2", "b": "1"}
+	w.want(want)
+	w.put("c", "3")
+	want["c"] = "3"
+	if pending := w.s.Forwarder().Pending(); pending < 1000 {
+		t.Errorf("%d bytes are pending", pending)
+	}
+	way.set(false)
+	w.drain()
+	if pending := w.s.Forwarder().Pending(); pending != 0 {
+		t.Errorf("%d bytes are pending when all is there", pending)
+	}
+	w.wantGroups(4)
+	w.put("d", "4") // goes there while the session lasts
+	want["d"] = "4"
+	w.drain()
+	way.set(true)
+	w.put("e", "5")
+	w.end()
+	w, o = open()
+	want["e"] = "5"
+	w.want(want)
+	way.set(false)
+	w.drain()
+	w.wantGroups(5)
+	o.Spool.Linger = time.Minute
+	w.end()
+	if used := o.spoolUsed(); used != 0 {
+		t.Errorf("%d bytes are left in the spool", used)
+	}
+	other(want, 5)
+	// Without a spool it goes on.
+	w = mustOpen(t, g.far(t, d, state, nil))
+	w.want(want)
+	w.put("f", "6")
+	want["f"] = "6"
+	w.end()
+	other(want, 6)
+}
+
+// TestSpoolOnABrittleWay writes sessions to a spool while connections break all the time and the server drops its half of
+// pipes, ends and crashes them at random, and finds all of it on another machine.
+func TestSpoolOnABrittleWay(t *testing.T) {
+	t.Parallel()
+	seed := time.Now().UnixNano()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(uint64(seed), 0))
+	d := newDoors(t)
+	g := d.client
+	state, path := filepath.Join(t.TempDir(), "state"), t.TempDir()
+	g.rename(t, d, g.far(t, d, state, nil))
+	want := map[string]string{}
+	for session := range 4 {
+		brittle := rand.New(rand.NewPCG(rng.Uint64(), 0))
+		o := spooled(t, g.far(t, d, state, brittle), path, 16<<20)
+		w := mustOpen(t, o)
+		w.want(want)
+		stop := make(chan struct{})
+		var dropping sync.WaitGroup
+		dropping.Go(func() { d.dropNowAndThen(stop, rand.New(rand.NewPCG(uint64(seed), uint64(session)))) })
+		for i := range 1 + rng.IntN(8) {
+			key, value := string(rune('a'+rng.IntN(6))), fmt.Sprint(session, i)
+			data := make([]byte, rng.IntN(600<<10))
+			for i := range data {
+				data[i] = byte(rng.Uint32())
+			}
+			w.cut(stage.MarkCut, key, value, data)
+			want[key] = value
+		}
+		last := session == 3
+		if last || rng.IntN(3) == 0 {
+			w.drain()
+		}
+		close(stop)
+		dropping.Wait()
+		w.want(want)
+		w.wantGroups(1)
+		t.Logf("%+v", w.s.Forwarder().Status())
+		switch {
+		case last:
+			o.Spool.Linger = time.Minute
+			w.end()
+			if used := o.spoolUsed(); used != 0 {
+				t.Errorf("%d bytes are left in the spool", used)
+			}
+		case rng.IntN(2) == 0:
+			w.crash()
+		default:
+			w.end()
+		}
+	}
+	w := mustOpen(t, g.far(t, d, filepath.Join(t.TempDir(), "other"), nil))
+	w.want(want)
+	w.wantGroups(4)
+	w.end()
+}
+
+// TestSpoolFull: a writer waits when the spool is full, and goes on when the server takes what is in it.
+func TestSpoolFull(t *testing.T) {
+	t.Parallel()
+	d := newDoors(t)
+	g := d.client
+	state := filepath.Join(t.TempDir(), "state")
+	g.rename(t, d, g.far(t, d, state, nil))
+	way := &gate{Way: g.link, shut: true}
+	o := spooled(t, g.far(t, d, state, nil), t.TempDir(), spool.MinLimit)
+	o.Far.Way = way
+	w := mustOpen(t, o)
+	const blocks = 24
+	written := make(chan error, 1)
+	go func() {
+		for range blocks {
+			b := make([]byte, 900<<10)
+			cryptorand.Read(b)
+			var stream stage.Stream
+			slot, err := w.s.Collector().Begin(t.Context(), &stream, 0, len(b))
+			if err != nil {
+				written <- err
+				return
+			}
+			slot.Write(b)
+			slot.Release()
+			w.s.Collector().Finish(&stream)
+		}
+		written <- nil
+	}()
+	for {
+		usage, changed := o.Spool.Near.Usage()
+		if usage.Waiting {
+			if usage.Used > spool.MinLimit || usage.Used < spool.MinLimit/2 {
+				t.Errorf("a writer waits at %+v", usage)
+			}
+			break
+		}
+		select {
+		case <-changed:
+		case err := <-written:
+			t.Fatalf("%d blocks went into a spool of %d bytes: %v", blocks, spool.MinLimit, err)
+		case <-time.After(time.Minute):
+			t.Fatalf("the writer does not wait: %+v", usage)
+		}
+	}
+	way.set(false)
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	w.put("a", "1")
+	w.drain()
+	w.wantGroups(1)
+	o.Spool.Linger = time.Minute
+	w.end()
+	w = mustOpen(t, g.far(t, d, filepath.Join(t.TempDir(), "other"), nil))
+	w.want(map[string]string{"a": "1"})
+	w.wantGroups(1)
+	w.end()
+}
