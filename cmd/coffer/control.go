@@ -84,8 +84,10 @@ type mountStatus struct {
 	Tree       tree.Status     `json:"tree"`
 	Pipe       pipeline.Status `json:"pipe"`
 	// Server is the way to the server that the store is on; absent where it is here.
-	Server    *agent.SenderStatus `json:"server,omitempty"`
-	LastError string              `json:"last_error,omitempty"`
+	Server *agent.SenderStatus `json:"server,omitempty"`
+	// Spool is what stands in front of it; absent without one.
+	Spool     *spoolStatus `json:"spool,omitempty"`
+	LastError string       `json:"last_error,omitempty"`
 }
 
 // Status implements monitor.Control.
@@ -102,6 +104,9 @@ func (c *control) Status(ctx context.Context) (any, error) {
 		status := sender.Status()
 		s.Server, s.LastError = &status, status.Cause
 	}
+	if s.Spool = c.v.spoolStatus(); s.Spool != nil {
+		s.Server, s.LastError = s.Spool.Sender, s.Spool.Cause
+	}
 	if err := c.v.tree.Failed(); err != nil {
 		s.LastError = err.Error()
 	}
@@ -113,8 +118,32 @@ func (c *control) Status(ctx context.Context) (any, error) {
 	return s, nil
 }
 
+// syncRequest asks for stable storage; Remote: on the server, if there is a spool in front of it.
+type syncRequest struct {
+	Remote bool `json:"remote,omitempty"`
+}
+
 // Sync implements monitor.Control.
-func (c *control) Sync(ctx context.Context) error { return sent(c.v.tree.Sync(ctx)) }
+func (c *control) Sync(ctx context.Context, request json.RawMessage) error {
+	return sent(c.sync(ctx, request))
+}
+
+func (c *control) sync(ctx context.Context, request json.RawMessage) error {
+	var r syncRequest
+	if len(request) > 0 {
+		if err := json.Unmarshal(request, &r); err != nil {
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
+	}
+	if err := c.v.tree.Sync(ctx); err != nil {
+		return err
+	}
+	f := c.v.source.Forwarder()
+	if !r.Remote || f == nil {
+		return nil
+	}
+	return f.Await(ctx, c.v.source.Writer().Head().Seq)
+}
 
 // snapshotRequest asks for an archive.
 type snapshotRequest struct {
@@ -200,7 +229,12 @@ func (c *control) Unmount(ctx context.Context) (any, error) {
 	if err == nil {
 		err = c.finish()
 	}
-	return nil, sent(err)
+	return unmountAnswer{Unsent: c.v.unsent}, sent(err)
+}
+
+// unmountAnswer says what is left to do.
+type unmountAnswer struct {
+	Unsent int64 `json:"unsent_bytes"` // that are in the spool, and not on the server
 }
 
 func (c *control) takeAway(ctx context.Context) error {

@@ -66,7 +66,7 @@ func mountInBackground(ctx context.Context, o *mountOptions) error {
 	if err != nil {
 		return err
 	}
-	defer s.medium.Close()
+	defer s.close()
 	log, err := os.OpenFile(filepath.Join(s.state, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)

@@ -112,7 +112,7 @@ func (o *keyAddOptions) sealAnew(ctx context.Context, m media.Medium, to keyring
 	if err != nil {
 		return errors.Join(err, why)
 	}
-	if err := s.medium.Close(); err != nil {
+	if err := s.close(); err != nil {
 		return err
 	}
 	master, err := o.key.recoveryKey()

@@ -102,7 +102,7 @@ func serveMount(ctx context.Context, o *mountOptions, s *opened, ready func()) (
 	lasting := context.WithoutCancel(ctx)
 	v, err := openVolume(lasting, s, &o.volumeOptions, fmt.Sprintf("the mount at %s", o.mountPoint))
 	if err != nil {
-		return errors.Join(err, s.medium.Close())
+		return errors.Join(err, s.close())
 	}
 	if err := v.dropCopies(); err != nil {
 		return errors.Join(err, v.close(lasting))

@@ -86,7 +86,9 @@ func resolve(path string) (string, error) {
 	return filepath.Join(above, filepath.Base(abs)), nil
 }
 
-func (m *mounted) sync(ctx context.Context) error { return said(m.Call(ctx, "sync", nil, nil)) }
+func (m *mounted) sync(ctx context.Context, remote bool) error {
+	return said(m.Call(ctx, "sync", syncRequest{remote}, nil))
+}
 
 func (m *mounted) snapshot(ctx context.Context, label string) (a snapshotAnswer, err error) {
 	err = m.Call(ctx, "snapshot", snapshotRequest{label}, &a)
@@ -104,7 +106,10 @@ func (m *mounted) index(ctx context.Context) (path string, err error) {
 	return path, said(err)
 }
 
-func (m *mounted) unmount(ctx context.Context) error { return said(m.Call(ctx, "umount", nil, nil)) }
+func (m *mounted) unmount(ctx context.Context) (a unmountAnswer, err error) {
+	err = m.Call(ctx, "umount", nil, &a)
+	return a, said(err)
+}
 
 func (m *mounted) put(ctx context.Context, r putRequest, tell func(putLine)) error {
 	return said(m.Put(ctx, r, func(b json.RawMessage) error {

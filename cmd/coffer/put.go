@@ -94,7 +94,7 @@ func putDirectly(ctx context.Context, o *putOptions, tell func(putLine)) error {
 	lasting := context.WithoutCancel(ctx)
 	v, err := openVolume(lasting, s, &o.volumeOptions, "a put")
 	if err != nil {
-		return errors.Join(err, s.medium.Close())
+		return errors.Join(err, s.close())
 	}
 	result, err := walk.Put(ctx, v.tree, o.request.options(nil, s.path), func(p walk.Progress) { tell(putLineOf(p)) })
 	tell(putLine{Counts: result.Counts, Done: err == nil})

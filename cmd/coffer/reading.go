@@ -37,7 +37,7 @@ func openReading(ctx context.Context, o *volumeOptions) (*reading, error) {
 	}
 	r, err := s.read(ctx, o)
 	if err != nil {
-		return nil, errors.Join(err, s.medium.Close())
+		return nil, errors.Join(err, s.close())
 	}
 	return &reading{r, s}, nil
 }
@@ -61,7 +61,7 @@ func (s *opened) read(ctx context.Context, o *volumeOptions) (*mover.Reader, err
 }
 
 // Close closes the volume and its store.
-func (r *reading) Close() error { return errors.Join(r.Reader.Close(), r.opened.medium.Close()) }
+func (r *reading) Close() error { return errors.Join(r.Reader.Close(), r.opened.close()) }
 
 // at gives the state that --at names; empty: what is there now.
 func (r *reading) at(what string) (*past.State, error) {

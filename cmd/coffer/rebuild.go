@@ -39,10 +39,10 @@ func runRebuild(ctx context.Context, o *rebuildOptions) error {
 	}
 	options, err := s.moverOptions(&o.volumeOptions, "a rebuild")
 	if err != nil {
-		return errors.Join(err, s.medium.Close())
+		return errors.Join(err, s.close())
 	}
 	r, err := mover.Rebuild(ctx, options)
-	if err = errors.Join(err, s.medium.Close()); err != nil {
+	if err = errors.Join(err, s.close()); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(o.out, "%d sessions, %d chunks, %d files and directories, %s\n", r.Sessions, r.Chunks, r.Inodes, humanize.IBytes(r.Bytes))

@@ -181,7 +181,7 @@ func (c *serveControl) Status(context.Context) (any, error) {
 }
 
 // Sync implements monitor.Control: clients sync.
-func (c *serveControl) Sync(context.Context) error { return sent(errServes) }
+func (c *serveControl) Sync(context.Context, json.RawMessage) error { return sent(errServes) }
 
 // Unmount implements monitor.Control: the server ends.
 func (c *serveControl) Unmount(context.Context) (any, error) {

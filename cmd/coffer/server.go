@@ -81,8 +81,15 @@ func openServer(ctx context.Context, o *volumeOptions, key openKey) (*opened, er
 		return nil, err
 	}
 	s.volume = chunkfmt.DeriveVolumeKeys(s.master, s.id, o.name).ID
+	if s.state, err = stateFolder(s.id, s.volume); err != nil {
+		return nil, err
+	}
+	if s.spool, err = o.spool.open(ctx, s.state, s.volume); err != nil {
+		return nil, err
+	}
 	m := remote.New(remote.Config{
 		Client: link.HTTP(), Base: link.Base() + "/v1/volumes/" + s.volume.String(), Timeout: o.timeout,
+		Keep: s.spool != nil, TakeOver: o.spool.takeOver,
 	})
 	s.medium = m
 	s.far = &mover.Far{Way: link, Locator: m, Agents: o.agents, Timeout: o.timeout}

@@ -102,6 +102,14 @@ func (s *mountStatus) print(out io.Writer) error {
 	if s.LastError != "" {
 		fmt.Fprintf(out, "  last error: %s\n", s.LastError)
 	}
+	if sp := s.Spool; sp != nil {
+		waits := ""
+		if sp.Waiting {
+			waits = "; it is full, and writers wait"
+		}
+		fmt.Fprintf(out, "  spool %s: %s of %s, %s not on the server yet%s\n", sp.Dir, humanize.IBytes(uint64(max(0, sp.Used))),
+			humanize.IBytes(uint64(sp.Limit)), humanize.IBytes(uint64(max(0, sp.Pending))), waits)
+	}
 	if w := s.Server; w != nil {
 		state := "answers"
 		if !w.Attached {

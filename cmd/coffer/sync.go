@@ -10,17 +10,20 @@ import (
 )
 
 func newSync() *cobra.Command {
-	return &cobra.Command{
+	remote := false
+	cmd := &cobra.Command{
 		Use:   "sync MOUNTPOINT",
 		Short: "Wait until all that was written is on stable storage",
 		Args:  usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runSync(cmd.Context(), args[0])
+			return runSync(cmd.Context(), args[0], remote)
 		},
 	}
+	cmd.Flags().BoolVar(&remote, "remote", false, "on the server's, where a spool stands in front of it")
+	return cmd
 }
 
-func runSync(ctx context.Context, mountPoint string) error {
+func runSync(ctx context.Context, mountPoint string, remote bool) error {
 	m, err := mountAt(mountPoint)
 	if err != nil {
 		return err
@@ -28,7 +31,7 @@ func runSync(ctx context.Context, mountPoint string) error {
 	if err := flushKernel(m.MountPoint); err != nil {
 		return err
 	}
-	return m.sync(ctx)
+	return m.sync(ctx, remote)
 }
 
 // flushKernel has the kernel write mapped and cached pages of a file system; a server of FUSE is not told

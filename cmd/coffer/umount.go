@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 )
 
@@ -14,15 +17,18 @@ func newUmount() *cobra.Command {
 		Short:   "Seal the archive and unmount",
 		Long: `Umount waits until all that was written is stable, seals the archive, unmounts, ends the session and
 waits for the process that served the mount. When it returns without an error, the store has everything.
-A mount that is in use stays.`,
+A mount that is in use stays.
+
+Where a spool stands in front of a server, what does not get there within seconds stays in the spool, and goes on
+when the volume is mounted again; 'coffer sync --remote' before waits for it.`,
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runUmount(cmd.Context(), args[0])
+			return runUmount(cmd.Context(), args[0], cmd.ErrOrStderr())
 		},
 	}
 }
 
-func runUmount(ctx context.Context, mountPoint string) error {
+func runUmount(ctx context.Context, mountPoint string, notes io.Writer) error {
 	m, err := mountAt(mountPoint)
 	if err != nil {
 		return err
@@ -30,10 +36,14 @@ func runUmount(ctx context.Context, mountPoint string) error {
 	if err := flushKernel(m.MountPoint); err != nil {
 		return err
 	}
-	err = m.unmount(ctx)
+	answer, err := m.unmount(ctx)
 	var refused *daemonError
 	if errors.As(err, &refused) && refused.Stays {
 		return err
+	}
+	if answer.Unsent > 0 {
+		fmt.Fprintf(notes, "%s are in the spool and not on the server yet: they go on when the volume is mounted again.\n",
+			humanize.IBytes(uint64(answer.Unsent)))
 	}
 	return errors.Join(err, ended(ctx, m.Pid))
 }

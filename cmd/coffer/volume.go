@@ -37,6 +37,7 @@ type volumeOptions struct {
 	timeout        time.Duration
 	notes          io.Writer // what the user is told besides; nil: nothing
 	archiveEvery   time.Duration
+	spool          spoolOptions
 }
 
 func (o *volumeOptions) add(flags *pflag.FlagSet) {
@@ -52,6 +53,7 @@ func (o *volumeOptions) addLimits(flags *pflag.FlagSet) {
 	flags.Var(&o.cache, "cache", "`size` of the cache of what was read, like 256M")
 	flags.IntVar(&o.agents, "agents", 4, "`number` of connections to a server for what is written")
 	flags.DurationVar(&o.timeout, "timeout", 0, "fail what waits for a server that has not answered for so long; 0: wait")
+	o.spool.add(flags)
 	addFault(flags, &o.fault)
 }
 
@@ -82,6 +84,7 @@ func faultsOf(fault string) (stage.Faults, error) {
 type opened struct {
 	medium media.Medium
 	far    *mover.Far // nil where the store is here
+	spool  *openSpool // nil without one
 	path   string     // of the store, absolute; or its address
 	id     chunkfmt.StoreID
 	master [32]byte
@@ -105,7 +108,7 @@ func openStore(ctx context.Context, o *volumeOptions, key openKey) (_ *opened, e
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.medium.Close())
+			err = errors.Join(err, s.close())
 		}
 	}()
 	if o.key.recoveryKeyFile != "" {
@@ -116,11 +119,16 @@ func openStore(ctx context.Context, o *volumeOptions, key openKey) (_ *opened, e
 			return nil, fmt.Errorf("%s: %w: the recovery key opens no volume %s in this store", o.displayed(), keyring.ErrWrongKey, o.name)
 		}
 	}
-	s.state, err = stateFolder(s.id, s.volume)
-	return s, err
+	return s, nil
 }
 
+// close closes what was opened, but for what was opened on it.
+func (s *opened) close() error { return errors.Join(s.medium.Close(), s.spool.close()) }
+
 func openDirectory(ctx context.Context, o *volumeOptions, key openKey) (_ *opened, err error) {
+	if o.spool != (spoolOptions{limit: o.spool.limit}) {
+		return nil, fmt.Errorf("%w: a spool stands in front of a server, and only what is on a server is taken over", errUsage)
+	}
 	path, err := filepath.Abs(o.store)
 	if err != nil {
 		return nil, err
@@ -145,7 +153,8 @@ func openDirectory(ctx context.Context, o *volumeOptions, key openKey) (_ *opene
 		return nil, err
 	}
 	s.volume = chunkfmt.DeriveVolumeKeys(s.master, s.id, o.name).ID
-	return s, nil
+	s.state, err = stateFolder(s.id, s.volume)
+	return s, err
 }
 
 // unlocked is the key that the options give.
@@ -157,7 +166,7 @@ func (o *volumeOptions) unlocked(ctx context.Context, m media.Medium) ([32]byte,
 func (s *opened) moverOptions(o *volumeOptions, holder string) (mover.Options, error) {
 	faults, err := faultsOf(o.fault)
 	return mover.Options{
-		Medium: s.medium, Far: s.far, Store: s.id, Master: s.master, Volume: o.name, StateDir: s.state,
+		Medium: s.medium, Far: s.far, Spool: s.spool.options(), Store: s.id, Master: s.master, Volume: o.name, StateDir: s.state,
 		CatalogPath: catalogPath(s.path, s.volume),
 		Holder:      holder, Program: "coffer " + version,
 		Buffers: o.buffers, CacheBytes: int64(o.cache), DedupBytes: dedupBytes, DedupResized: limitHeap,
@@ -177,6 +186,7 @@ type volume struct {
 	monitor *monitor.Monitor
 	source  *mover.Source
 	tree    *tree.Tree
+	unsent  int64 // bytes that were left in the spool, once it is closed
 }
 
 // openVolume opens a session and the live tree on it. Holder says who does, to others who try.
@@ -210,6 +220,9 @@ func (v *volume) space(ctx context.Context) (tree.Space, error) {
 		return tree.Space{}, errors.ErrUnsupported
 	}
 	space, err := spacer.Space(ctx)
+	if f := v.source.Forwarder(); f != nil {
+		space.Free -= min(space.Free, uint64(f.Pending()))
+	}
 	return tree.Space{Free: space.Free, Total: space.Total}, err
 }
 
@@ -224,7 +237,12 @@ func (v *volume) close(ctx context.Context) error {
 		// The pipe waits for an end that will not come through it.
 		v.source.Pipe().Abort(err)
 	}
-	err = errors.Join(err, v.source.Close(), v.medium.Close())
+	err = errors.Join(err, v.source.Close())
+	if f := v.source.Forwarder(); f != nil {
+		v.unsent = f.Pending()
+		err = errors.Join(err, v.opened.spool.ended(f))
+	}
+	err = errors.Join(err, v.opened.close())
 	switch {
 	case lost != nil:
 		return fmt.Errorf("%w: %w", errLost, errors.Join(lost, err))

@@ -25,8 +25,15 @@ type Volume struct {
 	// Space is what the medium has left for the volume.
 	Space func(r *http.Request) (media.Space, error)
 	// Lease takes, Release gives back the right to write the volume.
-	Lease   func(r *http.Request, holder string) error
+	Lease   func(r *http.Request, l Lease) error
 	Release func(r *http.Request) error
+}
+
+// Lease is what is asked for: who wants to write, in one line for others; that the lease is to be kept until it is given
+// back; and to take it from whoever has it.
+type Lease struct {
+	Holder         string
+	Keep, TakeOver bool
 }
 
 // Handler answers a Medium. Paths begin where its Base ends:
@@ -132,7 +139,7 @@ func (h *handler) lease(w http.ResponseWriter, r *http.Request) {
 	var l lease
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4096)).Decode(&l)
 	if err == nil {
-		err = h.v.Lease(r, l.Holder)
+		err = h.v.Lease(r, Lease(l))
 	}
 	answer(w, struct{}{}, err)
 }

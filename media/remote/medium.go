@@ -32,6 +32,11 @@ type Config struct {
 	// Timeout is for how long a request is made again while the server does not answer; 0: as long as its context
 	// lasts.
 	Timeout time.Duration
+	// Keep: the lease on the volume is kept until it is given back, however long this machine is not heard of: it has
+	// something that is to come.
+	Keep bool
+	// TakeOver takes the lease from whoever has it.
+	TakeOver bool
 }
 
 // Medium reads a volume of a store on another machine. It is a media.Medium that refuses to be written with
@@ -141,13 +146,15 @@ func (m *Medium) Places(seq chunkfmt.Seq) (places []chunkfmt.Location, err error
 
 // lease is a request for the right to write the volume, and the answer when somebody else has it.
 type lease struct {
-	Holder string `json:"holder"`
+	Holder   string `json:"holder"`
+	Keep     bool   `json:"keep,omitempty"`
+	TakeOver bool   `json:"take_over,omitempty"`
 }
 
 // Lock implements media.Locker: the lease on the volume, whose name does not matter here. It lasts for a while after
-// this machine was last heard of, however the process ends.
+// this machine was last heard of, however the process ends; see also Keep.
 func (m *Medium) Lock(ctx context.Context, _, holder string) (unlock func() error, err error) {
-	if err := m.call(ctx, http.MethodPost, "/lease", lease{holder}, nil); err != nil {
+	if err := m.call(ctx, http.MethodPost, "/lease", lease{holder, m.cfg.Keep, m.cfg.TakeOver}, nil); err != nil {
 		return nil, fmt.Errorf("take the lease on the volume: %w", err)
 	}
 	return sync.OnceValue(func() error {

@@ -12,10 +12,10 @@ import (
 )
 
 // MinLimit is the least that a spool can be limited to, bytes.
-const MinLimit = 16 << 20
+const MinLimit = 8 << 20
 
 // ErrLimit: no spool can be so small.
-var ErrLimit = errors.New("a spool takes at least 16 MiB")
+var ErrLimit = errors.New("a spool takes at least 8 MiB")
 
 // Near is the medium near by of one volume. Whoever creates or appends waits while the volume's objects take Limit
 // bytes there, or the medium below is full. Nothing but time and Remove changes that.

@@ -21,8 +21,8 @@ type owner struct {
 	left    chan struct{} // closed when it was called off
 }
 
-func (o *owner) Status(context.Context) (any, error) { return map[string]int{"pending": 7}, nil }
-func (o *owner) Sync(context.Context) error          { o.synced <- struct{}{}; return nil }
+func (o *owner) Status(context.Context) (any, error)         { return map[string]int{"pending": 7}, nil }
+func (o *owner) Sync(context.Context, json.RawMessage) error { o.synced <- struct{}{}; return nil }
 
 type coded struct {
 	Code int `json:"code"`

@@ -36,7 +36,8 @@ type PutRequest = json.RawMessage
 // answered as JSON too if it is a json.Marshaler, else as {"error": text}.
 type Control interface {
 	Status(ctx context.Context) (any, error)
-	Sync(ctx context.Context) error
+	// Sync waits until what was written is stable, as the owner's own description in JSON says where.
+	Sync(ctx context.Context, request json.RawMessage) error
 	Unmount(ctx context.Context) (any, error)
 	// Snapshot seals an archive, as the owner's own description in JSON says.
 	Snapshot(ctx context.Context, request json.RawMessage) (any, error)
@@ -181,8 +182,8 @@ func routes(c Control, info Info) http.Handler {
 		v, err := c.Status(r.Context())
 		answer(w, v, err)
 	}))
-	mux.HandleFunc("POST /v1/sync", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
-		answer(w, struct{}{}, c.Sync(r.Context()))
+	mux.HandleFunc("POST /v1/sync", withBody(func(w http.ResponseWriter, r *http.Request, body []byte) {
+		answer(w, struct{}{}, c.Sync(r.Context(), body))
 	}))
 	mux.HandleFunc("POST /v1/snapshot", withBody(func(w http.ResponseWriter, r *http.Request, body []byte) {
 		v, err := c.Snapshot(r.Context(), body)

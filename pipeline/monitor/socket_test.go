@@ -25,7 +25,7 @@ type calls struct {
 }
 
 func (c calls) Status(ctx context.Context) (any, error)                { return c.status(ctx) }
-func (c calls) Sync(ctx context.Context) error                         { return c.sync(ctx) }
+func (c calls) Sync(ctx context.Context, _ json.RawMessage) error      { return c.sync(ctx) }
 func (c calls) Snapshot(context.Context, json.RawMessage) (any, error) { return nil, nil }
 
 func (c calls) Archives(context.Context) (any, error) { return nil, nil }

@@ -81,11 +81,23 @@ func (v *farVolume) openLocked(ctx context.Context) (err error) {
 	v.catalog, v.unlock = c, unlock
 	v.handler = remote.Handler(remote.Volume{
 		ID: v.id, Medium: v.d.o.Medium, Places: c.Places, Space: v.space,
-		Lease: func(r *http.Request, holder string) error {
-			return v.lease.take(channel.ClientOf(r.Context()), holder, v.d.o.Clock(), v.d.o.LeaseTime)
-		},
+		Lease:   v.grant,
 		Release: func(r *http.Request) error { return v.lease.release(channel.ClientOf(r.Context()), v.d.o.Clock()) },
 	})
+	return nil
+}
+
+// grant gives the lease to a client. What another one has under way is void from then on, and must not be acknowledged.
+func (v *farVolume) grant(r *http.Request, asked remote.Lease) error {
+	c := channel.ClientOf(r.Context())
+	if err := v.lease.take(c, asked, v.d.o.Clock(), v.d.o.LeaseTime); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if p := v.current(); p != nil && p.client != c.Key {
+		v.drop(p, fmt.Errorf("%s has taken the volume over", c.Name))
+	}
 	return nil
 }
 
@@ -138,7 +150,7 @@ func (v *farVolume) attach(ctx context.Context, c channel.Client, a agent.Attach
 	if _, _, err := v.chunksOf(ctx, a.Ordinal); err != nil {
 		return agent.Attached{}, err
 	}
-	if err := v.lease.take(c, a.Holder, v.d.o.Clock(), v.d.o.LeaseTime); err != nil {
+	if err := v.lease.again(c, a.Holder, v.d.o.Clock(), v.d.o.LeaseTime); err != nil {
 		return agent.Attached{}, err
 	}
 	if err := v.openLocked(ctx); err != nil {

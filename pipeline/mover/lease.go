@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"coffer/media"
+	"coffer/media/remote"
 	"coffer/pipeline/channel"
 )
 
 // lease is the right of one client to write a volume. It lasts for a while after the client was last heard of, which
-// counts anew when the server starts: a client that has lost its server comes back first.
+// counts anew when the server starts: a client that has lost its server comes back first. A client with a spool keeps
+// it until it gives it back, for what is in there is to come; unless another one takes it over.
 type lease struct {
 	path string
 
@@ -29,19 +31,21 @@ type leaseFile struct {
 	Client channel.Key `json:"client"`
 	Name   string      `json:"name"`
 	Holder string      `json:"holder"`
+	Keeps  bool        `json:"keeps,omitempty"`
 }
 
 // take gives the lease to a client, or says who has it: a *media.LockedError.
-func (l *lease) take(c channel.Client, holder string, now time.Time, lasts time.Duration) error {
+func (l *lease) take(c channel.Client, asked remote.Lease, now time.Time, lasts time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.load(now); err != nil {
 		return err
 	}
-	if l.held.Name != "" && l.held.Client != c.Key && now.Sub(l.heard) < lasts {
-		return &media.LockedError{Name: "of the volume", Holder: fmt.Sprintf("%s (%s)", l.held.Name, l.held.Holder)}
+	others := l.held.Name != "" && l.held.Client != c.Key && (l.held.Keeps || now.Sub(l.heard) < lasts)
+	if others && !asked.TakeOver {
+		return &media.LockedError{Name: "of the volume", Holder: l.held.String()}
 	}
-	held := leaseFile{Client: c.Key, Name: c.Name, Holder: holder}
+	held := leaseFile{Client: c.Key, Name: c.Name, Holder: asked.Holder, Keeps: asked.Keep}
 	if held != l.held {
 		if err := l.keep(held); err != nil {
 			return err
@@ -49,6 +53,27 @@ func (l *lease) take(c channel.Client, holder string, now time.Time, lasts time.
 	}
 	l.held, l.heard = held, now
 	return nil
+}
+
+// again is take for a client that goes on, as it took the lease.
+func (l *lease) again(c channel.Client, holder string, now time.Time, lasts time.Duration) error {
+	l.mu.Lock()
+	err := l.load(now)
+	keeps := l.held.Keeps && l.held.Client == c.Key
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return l.take(c, remote.Lease{Holder: holder, Keep: keeps}, now, lasts)
+}
+
+// String says who has the lease, to others.
+func (f leaseFile) String() string {
+	text := fmt.Sprintf("%s (%s)", f.Name, f.Holder)
+	if f.Keeps {
+		text += ", which may have more in its spool that is to come; --take-over goes on without that"
+	}
+	return text
 }
 
 // release gives the lease back if the client has it.

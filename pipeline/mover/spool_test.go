@@ -264,7 +264,7 @@ func TestSpoolFull(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	g.rename(t, d, g.far(t, d, state, nil))
 	way := &gate{Way: g.link, shut: true}
-	o := spooled(t, g.far(t, d, state, nil), t.TempDir(), spool.MinLimit)
+	o := spooled(t, g.far(t, d, state, nil), t.TempDir(), 16<<20)
 	o.Far.Way = way
 	w := mustOpen(t, o)
 	const blocks = 24
@@ -288,7 +288,7 @@ func TestSpoolFull(t *testing.T) {
 	for {
 		usage, changed := o.Spool.Near.Usage()
 		if usage.Waiting {
-			if usage.Used > spool.MinLimit || usage.Used < spool.MinLimit/2 {
+			if usage.Used > usage.Limit || usage.Used < usage.Limit/2 {
 				t.Errorf("a writer waits at %+v", usage)
 			}
 			break
@@ -296,7 +296,7 @@ func TestSpoolFull(t *testing.T) {
 		select {
 		case <-changed:
 		case err := <-written:
-			t.Fatalf("%d blocks went into a spool of %d bytes: %v", blocks, spool.MinLimit, err)
+			t.Fatalf("%d blocks went into a spool of %d bytes: %v", blocks, usage.Limit, err)
 		case <-time.After(time.Minute):
 			t.Fatalf("the writer does not wait: %+v", usage)
 		}

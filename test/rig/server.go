@@ -111,3 +111,9 @@ func (s *Server) Invite(tb testing.TB, name, address string, flags ...string) st
 	args := append([]string{"invite", s.Store, name, "--address", address}, flags...)
 	return strings.TrimSpace(s.user.Run(tb, args...))
 }
+
+// Scrub scrubs the store.
+func (s *Server) Scrub(tb testing.TB) (code int, stdout, stderr string) {
+	tb.Helper()
+	return s.user.Try(tb, "scrub", s.Store)
+}
