@@ -94,6 +94,9 @@ type networked struct {
 	server *rig.Server
 	relay  *rig.Relay
 	hole   int // milliseconds
+	// spoolDisk is what the client's spool is on, where that has a disk of its own.
+	spoolDisk *rig.Disk
+	now       *run // that is under way
 }
 
 func newNetworked(t *testing.T, f fault, flags ...string) *networked {
@@ -137,11 +140,12 @@ func (n *networked) powerCut() error {
 // the death of the client, a new mount, and the check of the tree.
 func (n *networked) run(t *testing.T) error {
 	t.Helper()
-	m, err := n.user.TryMount(t, n.store, n.mnt)
+	m, err := n.user.TryMount(t, n.store, n.mnt, n.flags...)
 	if err != nil {
 		return err
 	}
 	r := newRun(rand.New(rand.NewPCG(n.rng.Uint64(), 0)), n.state, n.names, n.mnt, n.sync)
+	n.now = r
 	before, after := n.instant(), n.instant()
 	failed := make(chan error, 1)
 	go func() { failed <- r.issue(1 << 20) }()
@@ -180,8 +184,11 @@ func (n *networked) run(t *testing.T) error {
 	m.Kill()
 	r.end()
 	n.names = r.program.name
+	if n.spoolDisk != nil {
+		rig.Must(t, n.spoolDisk.Unmount(), n.spoolDisk.Mount())
+	}
 
-	m, err = n.user.TryMount(t, n.store, n.mnt)
+	m, err = n.user.TryMount(t, n.store, n.mnt, n.flags...)
 	if err != nil {
 		return fmt.Errorf("mount after the fault: %w", err)
 	}
