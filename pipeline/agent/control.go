@@ -91,13 +91,18 @@ type endError struct {
 
 func (e *endError) Unwrap() error { return e.error }
 
-// losePatience tells those who wait, after Timeout without the other machine, that they wait in vain for now.
+// tellAgain is how often those are told that have come to wait since the user's patience has ended.
+const tellAgain = time.Second
+
+// losePatience tells those who wait, after Timeout without the other machine, that they wait in vain for now; and those
+// who come to wait later.
 func (c *control) losePatience(ctx context.Context) *time.Timer {
 	return time.AfterFunc(c.timeout(), func() {
 		c.verdict.Lock()
 		defer c.verdict.Unlock()
 		if ctx.Err() == nil && c.ill {
 			c.w.Stalled(fmt.Errorf("%w: for %v now", ErrAway, c.cfg.Timeout))
+			c.patience.Reset(tellAgain)
 		}
 	})
 }

@@ -201,10 +201,13 @@ func TestFarPatience(t *testing.T) {
 	if status := f.s.Sender().Status(); !strings.Contains(status.Cause, "input/output error") {
 		t.Errorf("the status does not say why: %+v", status)
 	}
+	if err := f.put("e", "5", []byte("e")); !errors.Is(err, agent.ErrAway) {
+		t.Errorf("whoever comes later: %v", err)
+	}
 	f.medium.SetRule(nil)
 	f.mustPut("d", "4")
 	if status := f.s.Sender().Status(); status.Cause != "" || !status.Attached {
 		t.Errorf("the server goes on, and the status says %+v", status)
 	}
-	f.check(map[string]string{"a": "1", "b": "2", "c": "3", "d": "4"})
+	f.check(map[string]string{"a": "1", "b": "2", "c": "3", "d": "4", "e": "5"})
 }
