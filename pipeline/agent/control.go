@@ -23,7 +23,7 @@ const (
 // control is the instance of the sending stage that attaches to the other half, and hears what becomes of shipments.
 type control struct {
 	*Sender
-	attempt uint64 // how often it has asked for the other half
+	attempt uint64 // of the last request for the other half
 	pause   pause
 	failed  bool // the other half has ended with a failure, and has acknowledged nothing since
 	// patience runs while the other half is not well; its end tells those who wait that they wait in vain for now.
@@ -145,14 +145,24 @@ func (c *control) timeout() time.Duration {
 	return 1<<63 - 1
 }
 
-// session attaches and listens until the connection breaks.
-func (c *control) session(ctx context.Context) error {
-	c.attempt++
+// attach asks for the other half.
+func (c *control) attach(ctx context.Context) (reply Attached, err error) {
+	c.attempt = max(c.attempt+1, uint64(time.Now().UnixNano()))
 	request := c.cfg.Attach
 	request.Attempt = c.attempt
 	request.Acked, _, _ = c.window.state()
-	var reply Attached
-	if err := c.cfg.Way.Call(ctx, http.MethodPost, Pipes, request, &reply); err != nil {
+	err = c.cfg.Way.Call(ctx, http.MethodPost, Pipes, request, &reply)
+	return reply, err
+}
+
+// session attaches and listens until the connection breaks.
+func (c *control) session(ctx context.Context) error {
+	reply, err := c.attach(ctx)
+	if last, overtaken := c.cfg.Overtaken(err); overtaken {
+		c.attempt = last
+		reply, err = c.attach(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	if reply.Window < 1 {

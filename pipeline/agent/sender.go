@@ -42,8 +42,9 @@ type Attach struct {
 	Acked   chunkfmt.Seq `json:"acked"`   // the last number known to be stable, of whichever session
 	Agents  int          `json:"agents"`
 	Holder  string       `json:"holder"` // who writes, for others who would like to
-	// Attempt grows with each request for a pipe. One that was held up on its way, and comes after a later one, knows
-	// less than was acknowledged meanwhile: it is refused.
+	// Attempt grows with each request of a machine for pipes of a volume: it is a time in nanoseconds, or one more than
+	// that of the last. One that was held up on its way, and comes after a later one, knows less than was acknowledged
+	// meanwhile: it is refused, see SenderConfig.Overtaken.
 	Attempt uint64 `json:"attempt"`
 }
 
@@ -59,6 +60,9 @@ type SenderConfig struct {
 	Attach Attach
 	// Fatal says of an error of Way that trying again is of no use.
 	Fatal func(error) bool
+	// Overtaken says of an error of Way that an Attach came after a later one, and which attempt that was: who asks again
+	// is no request that was held up, but one whose clock was set back.
+	Overtaken func(error) (last uint64, ok bool)
 	// Trouble makes an error of what the receiver says is wrong.
 	Trouble func(Trouble) error
 	// Timeout is for how long those who wait for the other machine are left waiting; 0: for ever. What waits is not

@@ -159,6 +159,8 @@ func (s *Server) enroll(w http.ResponseWriter, r *http.Request, key Key) {
 type Failure struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
+	// After is the number of the request that this one should have come after, where that is what is wrong.
+	After uint64 `json:"after,omitempty"`
 }
 
 // Error is the message.

@@ -42,6 +42,8 @@ type Config struct {
 	NewName func() string
 	// Buffers of 1 MiB of a pipe; 16.
 	Buffers int
+	// OnAcked is told that all of a session up to a number is stable far away. It must be quick.
+	OnAcked func(s Session, upTo chunkfmt.Seq)
 	// OnPlaced is told where groups lie far away. It must be quick. nil: nobody is.
 	OnPlaced func(stage.Place)
 	// OnStalled is told, when a writer waits for room near by, that it will not come for now, and why; and with nil
@@ -108,7 +110,11 @@ func (f *Forwarder) run(ctx context.Context, sessions []Session) error {
 func (f *Forwarder) session(ctx context.Context, s Session) error {
 	name := f.cfg.NewName()
 	relay := stage.NewRelay(stage.RelayConfig{
-		Ordinal: s.Ordinal, Acked: s.Acked, OnAcked: f.acked, OnStalled: f.onStalled,
+		Ordinal: s.Ordinal, Acked: s.Acked, OnStalled: f.onStalled,
+		OnAcked: func(upTo chunkfmt.Seq) {
+			f.cfg.OnAcked(s, upTo)
+			f.acked(upTo)
+		},
 		OnPlaced: func(p stage.Place) {
 			if f.cfg.OnPlaced != nil {
 				f.cfg.OnPlaced(p)

@@ -8,6 +8,7 @@ import (
 
 	"coffer/chunkfmt"
 	"coffer/media"
+	"coffer/media/spool"
 )
 
 // chunks are all chunks of the session, those of the log first.
@@ -16,12 +17,17 @@ func (s *session) chunks() []chunk { return append(s.data[:len(s.data):len(s.dat
 // firstChunks are those of them that begin with the session header.
 func (s *session) firstChunks() (first []chunk) {
 	for _, list := range [][]chunk{s.data, s.mirrors} {
-		if len(list) > 0 && list[0].id.Number() == 1 {
-			first = append(first, list[0])
+		for _, c := range list {
+			if c.first() {
+				first = append(first, c)
+			}
 		}
 	}
 	return first
 }
+
+// first says whether it is where a session begins: the first where the store is, or in the spool.
+func (c chunk) first() bool { return c.id.Number() == 1 || c.id.Number() == spool.FirstNumber+1 }
 
 // combinedHeader puts the session header together where neither copy has all of it: the session's id from any
 // chunk header of the session, the tag from either copy or from the directory of its chunk, and what stands behind
@@ -118,7 +124,7 @@ func (l *log) optionsOf(ctx context.Context, c chunk, t *chunkfmt.Tag) ([]byte, 
 // anything else of the session is written: one that has anything else had acknowledged its header.
 func (l *log) begun(ctx context.Context, s *session) (bool, error) {
 	for _, c := range s.chunks() {
-		if c.id.Number() > 1 {
+		if !c.first() {
 			return true, nil
 		}
 		sc := chunkfmt.NewScanner(media.Reader(ctx, l.medium, c.name), c.size)

@@ -57,6 +57,8 @@ const (
 	codeNoPipe = "no-pipe" // there is no such pipe here: attach again
 	codeVoid   = "void"    // a later session has begun: nothing more of this one counts
 	codeBad    = "bad"     // the request is none
+	// codeOvertaken: a request that its client made later came first.
+	codeOvertaken = "overtaken"
 )
 
 // NewDestination makes a destination that ends with ctx or Close.
@@ -118,10 +120,16 @@ var (
 	errNoPipe = errors.New("there is no such pipe")
 )
 
+// overtakenError: a request comes after one that its client made later.
+type overtakenError struct{ after uint64 }
+
+func (e *overtakenError) Error() string { return "the request comes after a later one" }
+
 // fail answers with what went wrong.
 func (d *Destination) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := channel.Failure{Code: remote.Code(err), Message: err.Error()}
 	status := http.StatusInternalServerError
+	var late *overtakenError
 	switch {
 	case errors.Is(err, channel.ErrRefused):
 		f.Code, status = "refused", http.StatusForbidden
@@ -131,6 +139,8 @@ func (d *Destination) fail(w http.ResponseWriter, r *http.Request, err error) {
 		f.Code, status = codeVoid, http.StatusConflict
 	case errors.Is(err, errNoPipe):
 		f.Code, status = codeNoPipe, http.StatusNotFound
+	case errors.As(err, &late):
+		f.Code, f.After, status = codeOvertaken, late.after, http.StatusConflict
 	case errors.Is(err, errBad):
 		f.Code, status = codeBad, http.StatusBadRequest
 	}

@@ -73,10 +73,11 @@ func (s *Source) newSender(pipe string, volume chunkfmt.VolumeID, session forwar
 			Pipe: pipe, Volume: volume.String(), Session: hex.EncodeToString(session.ID[:]), Ordinal: session.Ordinal,
 			Acked: session.Acked, Agents: agents, Holder: s.o.Holder,
 		},
-		Fatal:   isFinal,
-		Trouble: func(t agent.Trouble) error { return remote.Error(t.Code, t.Message) },
-		Timeout: s.o.Far.Timeout,
-		Log:     s.o.Log,
+		Fatal:     isFinal,
+		Overtaken: overtakenBy,
+		Trouble:   func(t agent.Trouble) error { return remote.Error(t.Code, t.Message) },
+		Timeout:   s.o.Far.Timeout,
+		Log:       s.o.Log,
 	})
 }
 
@@ -84,6 +85,15 @@ func (s *Source) newSender(pipe string, volume chunkfmt.VolumeID, session forwar
 func isFinal(err error) bool {
 	var no *channel.Failure
 	return errors.Is(err, channel.ErrRefused) || errors.As(err, &no) && (no.Code == codeVoid || no.Code == codeBad)
+}
+
+// overtakenBy says whether a server has refused a request because a later one came first, and which.
+func overtakenBy(err error) (last uint64, ok bool) {
+	var no *channel.Failure
+	if !errors.As(err, &no) || no.Code != codeOvertaken {
+		return 0, false
+	}
+	return no.After, true
 }
 
 // Sender tells how what is written gets to another machine; nil where the store is here.

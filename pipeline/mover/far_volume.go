@@ -31,7 +31,10 @@ type farVolume struct {
 	catalog *media.Catalog
 	unlock  func() error
 	handler http.Handler
-	last    agent.Attach // the latest request for a pipe
+	last    struct { // the latest request for a pipe
+		client  channel.Key
+		attempt uint64
+	}
 }
 
 // farPipe is the receiving half of a pipe.
@@ -156,10 +159,11 @@ func (v *farVolume) attach(ctx context.Context, c channel.Client, a agent.Attach
 	if err := v.openLocked(ctx); err != nil {
 		return agent.Attached{}, err
 	}
-	if err := v.overtaken(a); err != nil {
-		return agent.Attached{}, err
+	// One that was held up on its way knows of less that was acknowledged: what counts would be removed.
+	if v.last.client == c.Key && a.Attempt <= v.last.attempt {
+		return agent.Attached{}, fmt.Errorf("pipe %q: %w", a.Pipe, &overtakenError{v.last.attempt})
 	}
-	v.last = a
+	v.last.client, v.last.attempt = c.Key, a.Attempt
 	p := v.current()
 	if p == nil || p.name != a.Pipe || p.client != c.Key || p.hasEnded() {
 		v.drop(p, fmt.Errorf("%s has begun another pipe", c.Name))
@@ -168,15 +172,6 @@ func (v *farVolume) attach(ctx context.Context, c channel.Client, a agent.Attach
 		}
 	}
 	return agent.Attached{Acked: p.intake.Acked(), Window: v.d.o.Window}, nil
-}
-
-// overtaken refuses a request that was made before the last one, and knows of less that was acknowledged: what counts
-// would be removed. mu is held.
-func (v *farVolume) overtaken(a agent.Attach) error {
-	if a.Ordinal < v.last.Ordinal || a.Pipe == v.last.Pipe && a.Attempt <= v.last.Attempt {
-		return fmt.Errorf("pipe %q, request %d comes after a later one: %w", a.Pipe, a.Attempt, errBad)
-	}
-	return nil
 }
 
 // start starts the receiving half behind what is acknowledged. mu is held.

@@ -38,8 +38,9 @@ type headFile struct {
 }
 
 // openHeadFile opens or makes the head file in dir.
-func openHeadFile(dir string) (*headFile, error) {
-	path := filepath.Join(dir, "head")
+func openHeadFile(dir string) (*headFile, error) { return openHeads(filepath.Join(dir, "head")) }
+
+func openHeads(path string) (*headFile, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the head file: %w", err)

@@ -71,9 +71,7 @@ func (s *Source) catchUp(ctx context.Context, acked index.Head) (beginning, erro
 		return beginning{}, err
 	}
 	if s.spool != nil {
-		if err := s.spool.plan(ctx, r, path); err != nil {
-			return beginning{}, err
-		}
+		s.spool.plan(r, path)
 	}
 	if err := s.heads.Set(r.head); err != nil {
 		return beginning{}, err

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"coffer/chunkfmt"
+	"coffer/index"
 	"coffer/media"
 	"coffer/media/spool"
 	"coffer/pipeline"
@@ -40,6 +43,7 @@ type spooling struct {
 	s       *Source
 	catalog *media.Catalog // of what is near by
 	far     media.Medium
+	sent    *headFile         // what was last acknowledged far away, of which session
 	unsent  []forward.Session // that earlier processes have left near by, oldest first
 	f       *forward.Forwarder
 	watched sync.WaitGroup
@@ -53,6 +57,10 @@ func (s *Source) openSpool(ctx context.Context, catalogPath string) error {
 	if sp.catalog, err = s.openCatalog(ctx, s.o.Spool.Near, catalogPath); err != nil {
 		return fmt.Errorf("open the spool: %w", err)
 	}
+	if sp.sent, err = openHeads(filepath.Join(s.o.StateDir, "sent")); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, sp.sent.Close)
 	s.spool = sp
 	s.o.Medium = &spool.Tiers{Near: s.o.Spool.Near, Far: sp.far, Pending: func() int64 {
 		if sp.f == nil {
@@ -82,11 +90,20 @@ func (sp *spooling) from(ordinal uint32) uint32 {
 }
 
 // plan notes what of a log that was read, up to r's head, is to be moved on.
-func (sp *spooling) plan(ctx context.Context, r *replayer, path []*session) error {
+//
+// What is far away it learns from acknowledgements, and not by looking: an earlier process of this machine may have asked
+// for its pipe once more when it ended, and the server does away with what that one did not know to be acknowledged.
+func (sp *spooling) plan(r *replayer, path []*session) {
 	sp.unsent = nil
+	begun := 0 // the latest session of which there is something far away: all before it is there
+	for i, s := range path {
+		if slices.ContainsFunc(s.data, func(c chunk) bool { return !spool.IsNear(c.id) }) {
+			begun = i
+		}
+	}
 	for i, s := range path {
 		first := sp.first(s.ordinal)
-		if first == 0 {
+		if first == 0 || i < begun {
 			continue
 		}
 		session := forward.Session{ID: s.id, Ordinal: s.ordinal, Acked: s.prev.Last, Last: r.head.Seq}
@@ -96,31 +113,13 @@ func (sp *spooling) plan(ctx context.Context, r *replayer, path []*session) erro
 		if first.Number() > 1 {
 			session.Acked = first - 1
 		}
-		stable, err := sp.stable(ctx, r, s)
-		if err != nil {
-			return err
-		}
-		if stable.Ordinal() == s.ordinal {
-			session.Acked = max(session.Acked, stable)
+		if sent := sp.sent.Last(); sent.Session == s.id {
+			session.Acked = max(session.Acked, sent.Seq)
 		}
 		if session.Acked < session.Last {
 			sp.unsent = append(sp.unsent, session)
 		}
 	}
-	return nil
-}
-
-// stable is what tags far away say to be acknowledged there. They may say less than is, and then some of it is sent
-// once more.
-func (sp *spooling) stable(ctx context.Context, r *replayer, s *session) (chunkfmt.Seq, error) {
-	far := *s
-	far.data = nil
-	for _, c := range s.data {
-		if !spool.IsNear(c.id) {
-			far.data = append(far.data, c)
-		}
-	}
-	return r.watermark(ctx, &far)
 }
 
 // write has a writer write near by.
@@ -143,6 +142,12 @@ func (sp *spooling) config(m Starter, volume chunkfmt.VolumeID) forward.Config {
 		Volume: s.keys.ID, Near: s.o.Spool.Near, Catalog: sp.catalog, Starter: m, NewName: monitor.NewName,
 		Sender: func(name string, session forward.Session, cargo agent.Cargo) *agent.Sender {
 			return s.newSender(name, volume, session, cargo)
+		},
+		OnAcked: func(session forward.Session, upTo chunkfmt.Seq) {
+			// To know less is to send more than once.
+			if err := sp.sent.Set(index.Head{Session: session.ID, Ordinal: session.Ordinal, Seq: upTo}); err != nil {
+				s.o.Log.Warn("what is on the server could not be noted", "cause", err)
+			}
 		},
 		OnStalled: func(err error) {
 			if s.writer != nil {

@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"coffer/chunkfmt"
 	"coffer/media/dir"
 	"coffer/media/spool"
 	"coffer/pipeline/agent"
+	"coffer/pipeline/channel"
 	"coffer/pipeline/stage"
 )
 
@@ -313,5 +315,101 @@ func TestSpoolFull(t *testing.T) {
 	w = mustOpen(t, g.far(t, d, filepath.Join(t.TempDir(), "other"), nil))
 	w.want(map[string]string{"a": "1"})
 	w.wantGroups(1)
+	w.end()
+}
+
+// lateWay never hears an acknowledgement, and keeps the second request for a pipe on its way.
+type lateWay struct {
+	*channel.Link
+	mu       sync.Mutex
+	requests int
+	held     *agent.Attach
+}
+
+func (l *lateWay) Call(ctx context.Context, method, path string, in, out any) error {
+	a, ok := in.(agent.Attach)
+	l.mu.Lock()
+	if ok {
+		l.requests++
+	}
+	first := l.requests == 1
+	if ok && !first {
+		l.held = &a
+	}
+	l.mu.Unlock()
+	if ok && !first {
+		return errBroken
+	}
+	return l.Link.Call(ctx, method, path, in, out)
+}
+
+func (l *lateWay) Upgrade(ctx context.Context, path string) (net.Conn, *bufio.Reader, error) {
+	conn, in, err := l.Link.Upgrade(ctx, path)
+	if err != nil || filepath.Base(path) != "acks" {
+		return conn, in, err
+	}
+	return conn, bufio.NewReader(iotest.ErrReader(errBroken)), nil
+}
+
+func (l *lateWay) late() *agent.Attach {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held
+}
+
+// earlier delivers another machine's request before its own first one.
+type earlier struct {
+	*channel.Link
+	t       *testing.T
+	request *agent.Attach
+}
+
+func (e *earlier) Call(ctx context.Context, method, path string, in, out any) error {
+	if _, ok := in.(agent.Attach); ok && e.request != nil {
+		var reply agent.Attached
+		if err := e.Link.Call(ctx, method, path, e.request, &reply); err != nil {
+			e.t.Errorf("the late request: %v", err)
+		}
+		e.request = nil
+	}
+	return e.Link.Call(ctx, method, path, in, out)
+}
+
+// TestSpoolAfterALateRequest: a process has ended that did not hear what was acknowledged, and its last request for a pipe
+// comes to the server after the next process has looked at what is there. The server begins the session anew for it; the
+// next process must not go on behind what is there no more.
+func TestSpoolAfterALateRequest(t *testing.T) {
+	t.Parallel()
+	d := newDoors(t)
+	g := d.client
+	state, path := filepath.Join(t.TempDir(), "state"), t.TempDir()
+	g.rename(t, d, g.far(t, d, state, nil))
+	o := spooled(t, g.far(t, d, state, nil), path, 16<<20)
+	deaf := &lateWay{Link: g.link}
+	o.Far.Way = deaf
+	w := mustOpen(t, o)
+	w.put("a", "1")
+	w.put("b", "2")
+	for deadline := time.Now().Add(time.Minute); ; {
+		pipes := d.pipes()
+		if len(pipes) > 0 && pipes[0].current() != nil && pipes[0].current().intake.Acked() == w.s.Writer().Acked() && deaf.late() != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the server does not acknowledge")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	w.crash()
+	o = spooled(t, g.far(t, d, state, nil), path, 16<<20)
+	o.Far.Way = &earlier{Link: g.link, t: t, request: deaf.late()}
+	o.Spool.Linger = time.Minute
+	w = mustOpen(t, o)
+	w.put("c", "3")
+	w.drain()
+	w.end()
+	w = mustOpen(t, g.far(t, d, filepath.Join(t.TempDir(), "other"), nil))
+	w.want(map[string]string{"a": "1", "b": "2", "c": "3"})
+	w.wantGroups(3)
 	w.end()
 }
