@@ -63,7 +63,7 @@ compressed, sealed and stored. Browsing the mount is the restore.
 	root.AddCommand(
 		newInit(), newMount(), newPut(), newStatus(), newSync(), newUmount(),
 		newSnapshot(), newSnapshots(), newLs(), newCat(), newFind(), newHistory(), newDiff(),
-		newRestore(),
+		newRestore(), newDump(),
 		newRebuild(), newScrub(),
 		newServe(), newInvite(), newClients(), newRevoke(),
 		newKey(), newVersion(), newExitCodes(), newNotices(),

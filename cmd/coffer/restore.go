@@ -49,6 +49,8 @@ What is damaged is named and left out, and the rest is restored.`,
 	}
 	flags := cmd.Flags()
 	o.addReading(flags)
+	o.cache = 16 << 20 // groups are read in order, and seldom twice
+	flags.Lookup("cache").DefValue = o.cache.String()
 	o.addAt(flags)
 	flags.StringVar(&o.to, "to", "", "`directory` to restore into; made if it is missing")
 	flags.BoolVar(&o.overwrite, "overwrite", false, "replace files that are there and differ")

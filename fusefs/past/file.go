@@ -114,6 +114,22 @@ func (f *File) ReadExtents(ctx context.Context, parts []chunkfmt.Extent, p []byt
 	return nil
 }
 
+// Check reads what lies within [off, off+n) and keeps nothing of it. A group that is
+// damaged is EIO.
+func (f *File) Check(ctx context.Context, off, n int64) error {
+	var few [64]chunkfmt.Extent
+	parts, err := f.Extents(off, n, few[:0])
+	if err != nil {
+		return err
+	}
+	for _, x := range parts {
+		if err := f.s.groups.ReadAt(ctx, x.Group, nil, x.GroupOffset); err != nil {
+			return fmt.Errorf("%w: read inode %d at %d: %w", unix.EIO, f.ino, x.Offset, err)
+		}
+	}
+	return nil
+}
+
 // fetchAhead notes a read and says up to where to fetch beyond its end, or 0. It is
 // done in steps of half the window.
 func (f *File) fetchAhead(off, end int64) int64 {

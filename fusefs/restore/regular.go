@@ -13,7 +13,7 @@ import (
 
 const (
 	// bufferSize is the most that is written at a time.
-	bufferSize = 1 << 20
+	bufferSize = 256 << 10
 	// pieceSize is how much of a large file one writer writes.
 	pieceSize = 8 << 20
 )

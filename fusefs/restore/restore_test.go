@@ -47,7 +47,7 @@ func (r *rig) everyKind() {
 	r.age(r.src)
 }
 
-func output(t *testing.T, name string, args ...string) {
+func output(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
@@ -62,7 +62,7 @@ func noise(n int) string {
 }
 
 // sparse makes a file of a size with some bytes at each of the offsets.
-func sparse(t *testing.T, path string, size int64, at ...int64) {
+func sparse(t testing.TB, path string, size int64, at ...int64) {
 	t.Helper()
 	f, err := os.Create(path)
 	must(t, err, f.Truncate(size))

@@ -30,7 +30,7 @@ func (starter) Initiate(ctx context.Context, spec pipeline.Spec) (*pipeline.Pipe
 
 // rig is a source, and a volume in memory that it is put into.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	src    string
 	to     string
 	tree   *tree.Tree
@@ -57,7 +57,7 @@ func (g *groups) ReadAt(ctx context.Context, seq chunkfmt.Seq, p []byte, off uin
 	return g.Groups.ReadAt(ctx, seq, p, off)
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	unix.Umask(0o022)
 	ctx := context.WithoutCancel(t.Context())
@@ -81,7 +81,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-func must(t *testing.T, errs ...error) {
+func must(t testing.TB, errs ...error) {
 	t.Helper()
 	for _, err := range errs {
 		if err != nil {
@@ -156,7 +156,7 @@ func (r *rig) problems(paths ...string) {
 	}
 }
 
-func read(t *testing.T, dir string, skip func(string) bool) compare.Tree {
+func read(t testing.TB, dir string, skip func(string) bool) compare.Tree {
 	t.Helper()
 	tree, err := compare.Read(dir, skip)
 	must(t, err)

@@ -155,10 +155,12 @@ func median(values []float64) float64 {
 	return values[len(values)/2]
 }
 
-func write(m measurement) float64  { return m.write.Seconds() }
-func read(m measurement) float64   { return m.read.Seconds() }
-func stored(m measurement) float64 { return float64(m.stored) / 1e6 }
-func memory(m measurement) float64 { return float64(m.memory) / (1 << 20) }
+func write(m measurement) float64   { return m.write.Seconds() }
+func read(m measurement) float64    { return m.read.Seconds() }
+func stored(m measurement) float64  { return float64(m.stored) / 1e6 }
+func memory(m measurement) float64  { return float64(m.memory) / (1 << 20) }
+func back(m measurement) float64    { return m.restore.Seconds() }
+func backMem(m measurement) float64 { return float64(m.restoreMemory) / (1 << 20) }
 
 // print makes one table a piece of work. "× loopback" is how much faster than the loopback: more is better.
 func print(rows []*row, sources []work) {
@@ -177,11 +179,13 @@ func print(rows []*row, sources []work) {
 			continue
 		}
 		fmt.Printf("\n%s, %.0f MB in %d files, median of %d\n", w.name, float64(w.bytes)/1e6, w.files, len(of[0].all))
-		fmt.Printf("%-12s %9s %9s %11s %9s %11s %10s %8s\n", "", "write s", "MB/s", "× loopback", "read s", "× loopback", "stored MB", "RSS MiB")
+		fmt.Printf("%-12s %9s %9s %11s %9s %11s %10s %8s %9s %8s\n", "", "write s", "MB/s", "× loopback", "read s", "× loopback",
+			"stored MB", "RSS MiB", "restore s", "RSS MiB")
 		for _, r := range of {
-			fmt.Printf("%-12s %9.2f %9.0f %11s %9s %11s %10.1f %8s\n", r.subject,
+			fmt.Printf("%-12s %9.2f %9.0f %11s %9s %11s %10.1f %8s %9s %8s\n", r.subject,
 				r.median(write), float64(w.bytes)/1e6/r.median(write), ratio(loop, r, write),
-				number(r.median(read), "%.2f"), ratio(loop, r, read), r.median(stored), number(r.median(memory), "%.0f"))
+				number(r.median(read), "%.2f"), ratio(loop, r, read), r.median(stored), number(r.median(memory), "%.0f"),
+				number(r.median(back), "%.2f"), number(r.median(backMem), "%.0f"))
 		}
 	}
 }
@@ -205,4 +209,7 @@ type measurement struct {
 	write, read time.Duration
 	stored      int64 // bytes
 	memory      int64 // peak of RssAnon + RssShmem of the process, bytes
+
+	restore       time.Duration // of all of it into a directory, by a program that has just been started
+	restoreMemory int64         // the peak of that one, as memory, bytes
 }

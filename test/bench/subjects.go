@@ -16,12 +16,14 @@ import (
 )
 
 // subject is a way to store a tree. Prepare is not timed; write is, and has to leave the tree as
-// target/copy, stable. Remount, nil where there is no mount to read from, starts the reading side anew.
+// target/copy, stable. Remount, nil where there is no mount to read from, starts the reading side anew. Restore, nil
+// where there is none, is timed too: the command that brings all that was stored back into p.restored(), where it is run.
 type subject struct {
 	name    string
 	prepare func(*place) error
 	write   func(p *place, w *work) error
 	remount func(*place) error
+	restore func(p *place) *exec.Cmd
 	mounts  bool
 }
 
@@ -53,16 +55,19 @@ var subjects = []subject{
 			args := append([]string{"put"}, p.flags...)
 			return p.run(p.coffer, append(args, w.dir, p.store())...)
 		},
+		restore: func(p *place) *exec.Cmd { return p.command(p.coffer, "restore", p.store(), "--to", ".") },
 	},
 	{
 		name:    "restic",
 		prepare: func(p *place) error { return p.run("restic", "-q", "init") },
 		write:   func(p *place, w *work) error { return p.run("restic", "-q", "backup", w.dir) },
+		restore: func(p *place) *exec.Cmd { return p.command("restic", "-q", "restore", "latest", "--target", ".") },
 	},
 	{
 		name:    "borg",
 		prepare: func(p *place) error { return p.run("borg", "init", "-e", "repokey-blake2", p.store()) },
 		write:   func(p *place, w *work) error { return p.run("borg", "create", p.store()+"::a", w.dir) },
+		restore: func(p *place) *exec.Cmd { return p.command("borg", "extract", p.store()+"::a") },
 	},
 }
 
@@ -76,8 +81,9 @@ type place struct {
 	peak    atomic.Int64
 }
 
-func (p *place) store() string { return filepath.Join(p.dir, "store") }
-func (p *place) mnt() string   { return filepath.Join(p.dir, "mnt") }
+func (p *place) store() string    { return filepath.Join(p.dir, "store") }
+func (p *place) mnt() string      { return filepath.Join(p.dir, "mnt") }
+func (p *place) restored() string { return filepath.Join(p.dir, "restored") }
 
 func (p *place) target(s subject) string {
 	if s.mounts {
@@ -123,9 +129,19 @@ func (p *place) serve(name string, args ...string) error {
 		p.server = nil
 		return fmt.Errorf("%s did not mount: %q", name, line)
 	}
-	p.stop = make(chan struct{})
-	p.sampler.Go(func() { p.sample(p.server.Process.Pid) })
+	p.watch(p.server.Process.Pid)
 	return nil
+}
+
+// watch begins to look at the memory of a process, until unwatch.
+func (p *place) watch(pid int) {
+	p.stop = make(chan struct{})
+	p.sampler.Go(func() { p.sample(pid) })
+}
+
+func (p *place) unwatch() {
+	close(p.stop)
+	p.sampler.Wait()
 }
 
 // sample keeps the peak of what a process holds in memory, which the kernel doesn't.
@@ -161,8 +177,7 @@ func (p *place) end() error {
 	if p.server == nil {
 		return nil
 	}
-	close(p.stop)
-	p.sampler.Wait()
+	p.unwatch()
 	var err error
 	if p.server.Args[0] == p.coffer {
 		err = p.run(p.coffer, "umount", p.mnt())

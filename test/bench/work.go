@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"io/fs"
@@ -191,8 +192,41 @@ func measure(o options, w work, s subject) (m measurement, err error) {
 		return m, err
 	}
 	m.memory = p.peak.Load()
-	m.stored, _, err = size(p.store())
+	if m.stored, _, err = size(p.store()); err != nil || s.restore == nil {
+		return m, err
+	}
+	m.restore, m.restoreMemory, err = restore(p, &w, s)
 	return m, err
+}
+
+// restore brings back what was stored, from what is in memory of a program that has ended, and no more.
+func restore(p *place, w *work, s subject) (took time.Duration, memory int64, err error) {
+	if err := first(os.Mkdir(p.restored(), 0o755), dropCaches); err != nil {
+		return 0, 0, err
+	}
+	if err := backMemory(w.bytes); err != nil {
+		return 0, 0, err
+	}
+	cmd := s.restore(p)
+	var said bytes.Buffer
+	cmd.Dir, cmd.Stderr = p.restored(), &said
+	p.peak.Store(0)
+	start := time.Now()
+	if err := cmd.Start(); err != nil {
+		return 0, 0, err
+	}
+	p.watch(cmd.Process.Pid)
+	err = cmd.Wait()
+	took = time.Since(start)
+	p.unwatch()
+	if err != nil {
+		return 0, 0, fmt.Errorf("restore: %w: %s", err, said.String())
+	}
+	n, files, err := size(p.restored())
+	if err == nil && (n != w.bytes || files != w.files) {
+		err = fmt.Errorf("%d bytes in %d files were restored of %d in %d", n, files, w.bytes, w.files)
+	}
+	return took, p.peak.Load(), err
 }
 
 // prepared gives a subject a fresh place.

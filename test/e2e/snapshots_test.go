@@ -57,6 +57,8 @@ func TestArchives(t *testing.T) {
 		to := filepath.Join(t.TempDir(), label)
 		p.Run(t, "restore", p.store+":/tree", "--at", label, "--to", to)
 		rig.Same(t, "restored, "+label, want, rig.ReadTree(t, to))
+		dumped, _ := p.dumped(t, 0, p.store+":/tree", "--at", label)
+		rig.Same(t, "dumped, "+label, want, dumped)
 	}
 }
 

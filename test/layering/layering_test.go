@@ -43,7 +43,7 @@ var rules = []rule{
 	// The past is read from the index and the log, without a live tree.
 	{`fusefs/past`, `index|pipeline/stage|chunkfmt`},
 	{`fusefs/history`, `fusefs/past|index|chunkfmt`},
-	{`fusefs/restore`, `fusefs/past|chunkfmt`},
+	{`fusefs/(restore|dump)`, `fusefs/past|chunkfmt`},
 	{`fusefs`, `fusefs/device|fusefs/past|fusefs/tree|index|chunkfmt`},
 	// The background pipe of a spool: a volume's chunks on a medium near by, and the way to another machine.
 	{`pipeline/forward`, `pipeline|pipeline/stage|pipeline/agent|media|media/spool|chunkfmt`},
