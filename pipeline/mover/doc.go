@@ -7,7 +7,7 @@
 // It knows no file tree and no FUSE: fusefs/tree sits on the collector, the
 // groups and the index that a Source gives it.
 //
-// Start reading at OpenSource in source.go; log.go finds sessions, replay.go
-// reads batches, recover.go finds where a torn log ends, head.go remembers
+// Start reading at OpenSource in source.go; log.go finds sessions, begun.go
+// those whose header is damaged, replay.go reads batches, recover.go finds where a torn log ends, head.go remembers
 // the last acknowledged head.
 package mover

@@ -81,23 +81,27 @@ func (l *log) sessions(ctx context.Context, from uint32) ([]*session, error) {
 	return all, nil
 }
 
-// errNoHeader: a session of which no chunk holds a readable session header. It
-// has acknowledged nothing, since its header is durable before anything else.
+// errNoHeader: a session of which no chunk holds a readable session header. If it
+// has begun, it is damaged; see begun.
 var errNoHeader = errors.New("no session header")
 
 // readHeader reads the session header, from its first chunk or from the mirror
-// of that.
+// of that, or from both.
 func (l *log) readHeader(ctx context.Context, s *session) error {
 	var causes []error
-	for _, list := range [][]chunk{s.data, s.mirrors} {
-		if len(list) == 0 || list[0].id.Number() != 1 {
-			continue
-		}
-		err := l.headerFrom(ctx, s, list[0])
+	for _, c := range s.firstChunks() {
+		err := l.headerFrom(ctx, s, c)
 		if err == nil {
 			return nil
 		}
-		causes = append(causes, fmt.Errorf("%s: %w", list[0].name, err))
+		causes = append(causes, fmt.Errorf("%s: %w", c.name, err))
+	}
+	if len(causes) > 0 {
+		err := l.combinedHeader(ctx, s)
+		if err == nil {
+			return nil
+		}
+		causes = append(causes, fmt.Errorf("put together: %w", err))
 	}
 	cause := errors.Join(causes...)
 	for _, err := range causes {
@@ -114,7 +118,9 @@ func (l *log) readHeader(ctx context.Context, s *session) error {
 // isFormatError tells bytes that are not what they should be from a medium that
 // did not give them.
 func isFormatError(err error) bool {
-	for _, class := range []error{io.EOF, io.ErrUnexpectedEOF, chunkfmt.ErrDamaged, chunkfmt.ErrTruncated, chunkfmt.ErrAuth, errNoHeader} {
+	for _, class := range []error{
+		io.EOF, io.ErrUnexpectedEOF, chunkfmt.ErrDamaged, chunkfmt.ErrTruncated, chunkfmt.ErrAuth, chunkfmt.ErrNoFooter, errNoHeader,
+	} {
 		if errors.Is(err, class) {
 			return true
 		}
@@ -128,8 +134,8 @@ func (l *log) headerFrom(ctx context.Context, s *session, c chunk) error {
 	if err != nil {
 		return err
 	}
-	if h.Store != l.store || h.Volume != l.keys.ID || h.Chunk != c.id {
-		return fmt.Errorf("its header names chunk %v of another place: %w", h.Chunk, errNoHeader)
+	if err := l.belongs(&h, c); err != nil {
+		return err
 	}
 	e, err := sc.Next()
 	if err != nil {
@@ -138,7 +144,20 @@ func (l *log) headerFrom(ctx context.Context, s *session, c chunk) error {
 	if e.Tag.Kind != chunkfmt.KindSessionHeader {
 		return fmt.Errorf("begins with a %v: %w", e.Tag.Kind, errNoHeader)
 	}
-	sealer, err := chunkfmt.NewSealer(l.keys, h.Session)
+	return l.takeHeader(ctx, s, h.Session, c, e)
+}
+
+// belongs says whether a chunk's header is that of the chunk.
+func (l *log) belongs(h *chunkfmt.ChunkHeader, c chunk) error {
+	if h.Store != l.store || h.Volume != l.keys.ID || h.Chunk != c.id {
+		return fmt.Errorf("its header names chunk %v of another place: %w", h.Chunk, errNoHeader)
+	}
+	return nil
+}
+
+// takeHeader opens the session header e in chunk c.
+func (l *log) takeHeader(ctx context.Context, s *session, id chunkfmt.SessionID, c chunk, e chunkfmt.Entry) error {
+	sealer, err := chunkfmt.NewSealer(l.keys, id)
 	if err != nil {
 		return err
 	}
@@ -158,7 +177,7 @@ func (l *log) headerFrom(ctx context.Context, s *session, c chunk) error {
 	if err != nil {
 		return err
 	}
-	s.id, s.sealer, s.prev, s.chain = h.Session, sealer, prev, info.Chain
+	s.id, s.sealer, s.prev, s.chain = id, sealer, prev, info.Chain
 	l.add(s.ordinal, sealer)
 	return nil
 }
@@ -198,8 +217,14 @@ func (l *log) path(ctx context.Context, all []*session, from uint32) (path []*se
 		s := all[i]
 		top = max(top, s.ordinal)
 		err := l.readHeader(ctx, s)
-		if errors.Is(err, errNoHeader) && len(s.data) < 2 && (want == 0 || s.ordinal > want) {
-			continue // died while it began: it has acknowledged nothing
+		if errors.Is(err, errNoHeader) && (want == 0 || s.ordinal > want) {
+			begun, unread := l.begun(ctx, s)
+			if unread != nil {
+				return nil, 0, unread
+			}
+			if !begun {
+				continue // died while it began: it has acknowledged nothing
+			}
 		}
 		if err != nil {
 			return nil, 0, err
@@ -248,24 +273,29 @@ func (l *log) sealer(ctx context.Context, ordinal uint32) (*chunkfmt.Sealer, err
 	if sealer != nil {
 		return sealer, nil
 	}
-	var causes []error
-	for _, mirror := range []bool{false, true} {
-		name := media.ChunkName(l.keys.ID, chunkfmt.MakeChunkID(ordinal, 1, mirror))
-		var b [chunkfmt.ChunkHeaderSize]byte
-		if _, err := l.medium.ReadAt(ctx, name, b[:], 0); err != nil && !errors.Is(err, io.EOF) {
-			causes = append(causes, err)
-			continue
-		}
-		h, err := chunkfmt.ParseChunkHeader(b[:])
-		if err != nil {
-			causes = append(causes, err)
-			continue
-		}
-		if sealer, err = chunkfmt.NewSealer(l.keys, h.Session); err != nil {
-			return nil, err
-		}
-		l.add(ordinal, sealer)
-		return sealer, nil
+	id, err := l.sessionID(ctx, ordinal)
+	if err != nil {
+		return nil, fmt.Errorf("find the id of session %d: %w", ordinal, err)
 	}
-	return nil, fmt.Errorf("find the id of session %d: %w", ordinal, errors.Join(causes...))
+	if sealer, err = chunkfmt.NewSealer(l.keys, id); err != nil {
+		return nil, err
+	}
+	l.add(ordinal, sealer)
+	return sealer, nil
+}
+
+// sessionID reads the id of a session in the header of its first chunk, or of any.
+func (l *log) sessionID(ctx context.Context, ordinal uint32) (chunkfmt.SessionID, error) {
+	h, err := l.chunkHeader(ctx, media.ChunkName(l.keys.ID, chunkfmt.MakeChunkID(ordinal, 1, false)))
+	if err == nil {
+		return h.Session, nil
+	}
+	all, err1 := l.sessions(ctx, ordinal)
+	if err1 != nil {
+		return chunkfmt.SessionID{}, errors.Join(err, err1)
+	}
+	if len(all) == 0 || all[0].ordinal != ordinal {
+		return chunkfmt.SessionID{}, err
+	}
+	return l.anyID(ctx, all[0])
 }

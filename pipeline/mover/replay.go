@@ -140,18 +140,22 @@ func (r *replayer) session(ctx context.Context, s, successor *session) error {
 type window struct{ stable, last chunkfmt.Seq }
 
 // watermark finds the highest number that a tag of the session says to be
-// acknowledged. Watermarks only grow, so the last readable tag has it.
-func (r *replayer) watermark(ctx context.Context, s *session) (chunkfmt.Seq, error) {
-	for i := len(s.data) - 1; i >= 0; i-- {
-		entries, err := r.entries(ctx, s, s.data[i])
-		if err != nil {
-			return 0, err
-		}
-		if n := len(entries); n > 0 {
-			return entries[n-1].Tag.Watermark, nil
+// acknowledged. Watermarks only grow, so the last readable tag has it: of the
+// chunks of the log, or of their mirrors, should the last of those be gone.
+func (r *replayer) watermark(ctx context.Context, s *session) (high chunkfmt.Seq, err error) {
+	for _, list := range [][]chunk{s.data, s.mirrors} {
+		for i := len(list) - 1; i >= 0; i-- {
+			entries, err := r.entries(ctx, s, list[i])
+			if err != nil {
+				return 0, err
+			}
+			if n := len(entries); n > 0 {
+				high = max(high, entries[n-1].Tag.Watermark)
+				break
+			}
 		}
 	}
-	return 0, nil
+	return high, nil
 }
 
 // entries lists the tags of a chunk: from its footer, or by reading all of it.
