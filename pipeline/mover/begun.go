@@ -13,11 +13,18 @@ import (
 // chunks are all chunks of the session, those of the log first.
 func (s *session) chunks() []chunk { return append(s.data[:len(s.data):len(s.data)], s.mirrors...) }
 
-// firstChunks are those of them that begin with the session header.
+// firstChunks are those of them that begin with the session header: one that its first append failed for is empty, and
+// the session begins in the next.
 func (s *session) firstChunks() (first []chunk) {
 	for _, list := range [][]chunk{s.data, s.mirrors} {
-		if len(list) > 0 && list[0].id.Number() == 1 {
-			first = append(first, list[0])
+		for i, c := range list {
+			if c.id.Number() != uint32(i+1) {
+				break
+			}
+			if c.size > 0 {
+				first = append(first, c)
+				break
+			}
 		}
 	}
 	return first
@@ -118,10 +125,10 @@ func (l *log) optionsOf(ctx context.Context, c chunk, t *chunkfmt.Tag) ([]byte, 
 // anything else of the session is written: one that has anything else had acknowledged its header.
 func (l *log) begun(ctx context.Context, s *session) (bool, error) {
 	for _, c := range s.chunks() {
-		if c.id.Number() > 1 {
+		sc := chunkfmt.NewScanner(media.Reader(ctx, l.medium, c.name), c.size)
+		if h, err := sc.Header(); err == nil && h.First.Number() > 1 {
 			return true, nil
 		}
-		sc := chunkfmt.NewScanner(media.Reader(ctx, l.medium, c.name), c.size)
 		for {
 			e, err := sc.Next()
 			var damage *chunkfmt.DamageError

@@ -150,3 +150,36 @@ func TestNewestChunkMissing(t *testing.T) {
 		w.end()
 	}
 }
+
+// TestHeaderInSecondChunk: a session whose first chunk stayed empty, because what was appended to it failed, begins in
+// the next.
+func TestHeaderInSecondChunk(t *testing.T) {
+	p := newPlace(t)
+	w := p.mustOpen(t)
+	w.put("a", "1")
+	w.end()
+	w = p.mustOpen(t)
+	w.put("b", "2")
+	w.crash()
+	o := p.options(t)
+	for _, mirror := range []bool{false, true} {
+		b, err := os.ReadFile(p.chunkPath(o, 2, 1, mirror))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := chunkfmt.ParseChunkHeader(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Chunk = chunkfmt.MakeChunkID(2, 2, mirror)
+		if err := os.WriteFile(p.chunkPath(o, 2, 2, mirror), append(h.Append(nil), b[chunkfmt.ChunkHeaderSize:]...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(p.chunkPath(o, 2, 1, mirror), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w = p.copyOf(t).mustOpen(t)
+	w.want(map[string]string{"a": "1", "b": "2"})
+	w.end()
+}

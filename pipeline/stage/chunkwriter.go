@@ -189,10 +189,12 @@ func (c *chunkWriter) hand(j syncJob) {
 	c.s.sync.add(j)
 }
 
-// discard closes the open chunk after the pipe has failed.
+// discard closes the open chunk after the pipe has failed. The catalog may outlive the pipe, and the next one of the
+// session may make a chunk of that name anew.
 func (c *chunkWriter) discard() {
 	if c.app != nil {
 		_ = c.app.Close()
+		_ = c.s.cfg.catalog.LeaveChunk(c.header.Chunk) // fails if it was never told of the chunk
 		c.app = nil
 	}
 }
