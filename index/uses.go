@@ -9,17 +9,18 @@ import (
 	"coffer/chunkfmt"
 )
 
-// Use says that a file had data in a group in the archives From ≤ T < To; To is Present
-// if it has it now.
+// Use says that a file had data in part of a group in the archives From ≤ T < To; To is
+// Present if it has it now.
 type Use struct {
-	Ino      chunkfmt.Ino
-	Group    chunkfmt.Seq
-	From, To uint32
+	Ino            chunkfmt.Ino
+	Group          chunkfmt.Seq
+	Offset, Length uint32 // of the part, bytes of the group's plaintext
+	From, To       uint32
 }
 
-// Uses calls f with the uses of the groups that of selects, by file only within the
-// present and within the past, until f returns false. One use of a file may come in
-// several pieces. It reads all extents of all times.
+// Uses calls f with the uses of the groups that of selects, until f returns false: first
+// those of the present, by file, then those of the past. One use may come in several
+// pieces. It reads all extents of all times.
 func (x *Index) Uses(of func(chunkfmt.Seq) bool, f func(Use) bool) error {
 	err := x.view(func(tx *bolt.Tx, s *section) error {
 		more := true
@@ -59,13 +60,12 @@ func usesOf(key, payload []byte, u Use, of func(chunkfmt.Seq) bool, s *section, 
 	if err != nil {
 		return false, err
 	}
-	last := chunkfmt.Seq(0)
 	for i := range part.len() {
-		g := part.at(i).group
-		if g == last || !call(s, func() bool { return of(g) }) {
+		e := part.at(i)
+		if !call(s, func() bool { return of(e.group) }) {
 			continue
 		}
-		last, u.Group = g, g
+		u.Group, u.Offset, u.Length = e.group, e.offset, uint32(e.end-e.start)
 		if !call(s, func() bool { return f(u) }) {
 			return false, nil
 		}

@@ -62,7 +62,7 @@ compressed, sealed and stored. Browsing the mount is the restore.
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.AddCommand(newInit(), newMount(), newPut(), newStatus(), newSync(), newUmount(),
 		newSnapshot(), newSnapshots(), newLs(), newCat(), newFind(), newHistory(), newDiff(),
-		newRebuild(), newScrub(), newServe(), newInvite(), newClients(), newRevoke(), newKey(), newNotices(), newVersion(), newExitCodes())
+		newRebuild(), newScrub(), newCheck(), newServe(), newInvite(), newClients(), newRevoke(), newKey(), newNotices(), newVersion(), newExitCodes())
 	return root
 }
 

@@ -44,6 +44,8 @@ var rules = []rule{
 	{`fusefs/past`, `index|pipeline/stage|chunkfmt`},
 	{`fusefs/history`, `fusefs/past|index|chunkfmt`},
 	{`fusefs`, `fusefs/device|fusefs/past|fusefs/tree|index|chunkfmt`},
+	// A check compares what the medium holds with the index; it knows neither the log nor the pipe.
+	{`pipeline/check`, `chunkfmt|index|media|media/scrub|pipeline/stage`},
 	{`pipeline/mover`, `chunkfmt|index(/.*)?|media(/.*)?|pipeline(/.*)?`},
 	{`cmd/.*`, `.*`},
 	{`test/.*`, `.*`},
