@@ -59,14 +59,32 @@ func runCheck(ctx context.Context, o *checkOptions) (err error) {
 		return err
 	}
 	result, err := check.Run(ctx, r.checked(), o.options(), o.report)
-	if err = errors.Join(err, r.Close()); err != nil {
+	err = errors.Join(err, r.Reader.Close())
+	defer func() { err = errors.Join(err, r.opened.medium.Close()) }()
+	if err != nil {
 		return err
 	}
 	o.summary(&result)
+	o.note(ctx, r.opened, &result)
 	if result.Findings > 0 {
 		return fmt.Errorf("%s: %w", o.displayed(), errFound)
 	}
 	return nil
+}
+
+// note puts into the log what was found of data. That this fails changes nothing of what was found.
+func (o *checkOptions) note(ctx context.Context, s *opened, r *check.Result) {
+	records := r.Amendments()
+	if len(records) == 0 {
+		return
+	}
+	n, err := s.note(ctx, &o.volumeOptions, records)
+	if n > 0 {
+		fmt.Fprintf(o.notes, "The log says so of %d groups now; the next copy of what they hold is stored again.\n", n)
+	}
+	if err != nil {
+		fmt.Fprintf(o.notes, "It could not be noted in the log, so that copies of the same content are not stored again: %v\n", err)
+	}
 }
 
 // checked is the volume as a check sees it.

@@ -104,6 +104,12 @@ func (m *mounted) index(ctx context.Context) (path string, err error) {
 	return path, said(err)
 }
 
+// amend gives how many of the amendments hold, and are in the log.
+func (m *mounted) amend(ctx context.Context, all []amendment) (n int, err error) {
+	err = m.Call(ctx, "amend", all, &n)
+	return n, said(err)
+}
+
 func (m *mounted) unmount(ctx context.Context) error { return said(m.Call(ctx, "umount", nil, nil)) }
 
 func (m *mounted) put(ctx context.Context, r putRequest, tell func(putLine)) error {

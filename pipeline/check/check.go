@@ -227,6 +227,9 @@ func (r *run) suspect() error {
 	return nil
 }
 
+// maxWhy bounds what the log keeps of why a group is damaged, bytes.
+const maxWhy = 500
+
 // judge reads every group that is suspected once more, wherever it may be, and says what became of those that the log
 // calls damaged.
 func (r *run) judge(ctx context.Context) error {
@@ -234,7 +237,7 @@ func (r *run) judge(ctx context.Context) error {
 	amend := func(op chunkfmt.Op, seq chunkfmt.Seq, why string) {
 		record := chunkfmt.Record{Op: op, Kind: chunkfmt.RecBad, Key: chunkfmt.BadKey(seq)}
 		if op == chunkfmt.OpPut {
-			record.Value = []byte(why)
+			record.Value = []byte(why[:min(len(why), maxWhy)])
 		}
 		r.result.amendments = append(r.result.amendments, record)
 	}
