@@ -25,7 +25,7 @@ func records(b []byte) (h BatchHeader, all []Record, err error) {
 func drawRecord(t *rapid.T) Record {
 	r := Record{
 		Op:   rapid.SampledFrom([]Op{OpPut, OpDelete}).Draw(t, "op"),
-		Kind: RecordKind(rapid.IntRange(1, int(RecBad)).Draw(t, "kind")),
+		Kind: RecordKind(rapid.IntRange(1, int(maxRecord)).Draw(t, "kind")),
 		Key:  rapid.SliceOfN(rapid.Byte(), 0, 30).Draw(t, "key"),
 	}
 	if r.Op == OpPut {

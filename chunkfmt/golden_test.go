@@ -225,6 +225,8 @@ func goldenRecords() (all []Record, fields [][]field) {
 	put(RecArchive, ArchiveKey(4), archive.Append(nil), field{8, "time"}, field{8, "files"}, field{8, "bytes"}, field{8, "stored"}, field{8, "last"}, field{5, "label"})
 	put(RecMeta, MetaKey("next"), []byte("v"), field{1, "value"})
 	put(RecBad, BadKey(9), []byte("rot"), field{3, "why"})
+	healed := Healed{100, 10, MakeSeq(4, 7), 20}
+	put(RecHealed, HealedKey(9, healed.Offset), healed.Append(nil), field{4, "length"}, field{8, "group"}, field{4, "offset in group"})
 	all, fields = append(all, Record{OpDelete, RecInode, InodeKey(6), nil}), append(fields, nil)
 	return all, fields
 }

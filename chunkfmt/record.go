@@ -28,11 +28,14 @@ const (
 	RecArchive RecordKind = 7 // ArchiveKey: ArchiveRecord
 	RecMeta    RecordKind = 8 // MetaKey: the value itself
 	RecBad     RecordKind = 9 // BadKey: why
+
+	RecHealed RecordKind = 10 // HealedKey: Healed, one block
+	maxRecord            = RecHealed
 )
 
 // String returns the table's name.
 func (k RecordKind) String() string {
-	names := [...]string{"", "inode", "dirent", "xattr", "extent", "orphan", "group", "archive", "meta", "bad"}
+	names := [...]string{"", "inode", "dirent", "xattr", "extent", "orphan", "group", "archive", "meta", "bad", "healed"}
 	if k > 0 && int(k) < len(names) {
 		return names[k]
 	}
@@ -69,7 +72,7 @@ func parseRecord(b []byte) (Record, error) {
 	if key+value > uint64(len(b)) {
 		return Record{}, fmt.Errorf("key of %d and value of %d bytes, %d left: %w", key, value, len(b), ErrTruncated)
 	}
-	if r.Op != OpPut && r.Op != OpDelete || r.Kind < RecInode || r.Kind > RecBad {
+	if r.Op != OpPut && r.Op != OpDelete || r.Kind < RecInode || r.Kind > maxRecord {
 		return Record{}, fmt.Errorf("operation %d, %v: %w", r.Op, r.Kind, ErrVersion)
 	}
 	if r.Op == OpDelete && value != 0 {

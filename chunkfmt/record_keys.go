@@ -31,6 +31,12 @@ func GroupKey(s Seq) []byte { return binary.BigEndian.AppendUint64(nil, uint64(s
 // BadKey returns the key of a damaged group: its sequence number.
 func BadKey(s Seq) []byte { return GroupKey(s) }
 
+// HealedKey returns the key of a block of a damaged group: the group's sequence number,
+// the block's offset in its plaintext in bytes.
+func HealedKey(s Seq, offset uint32) []byte {
+	return binary.BigEndian.AppendUint32(GroupKey(s), offset)
+}
+
 // ArchiveKey returns the key of an archive: its number.
 func ArchiveKey(number uint32) []byte { return binary.BigEndian.AppendUint32(nil, number) }
 
@@ -74,6 +80,14 @@ func ParseExtentKey(key []byte) (ino Ino, offset uint64, err error) {
 		return 0, 0, fmt.Errorf("key of %d bytes, want 16: %w", len(key), ErrDamaged)
 	}
 	return Ino(binary.BigEndian.Uint64(key)), binary.BigEndian.Uint64(key[8:]), nil
+}
+
+// ParseHealedKey reads a key that HealedKey made.
+func ParseHealedKey(key []byte) (Seq, uint32, error) {
+	if len(key) != 12 {
+		return 0, 0, fmt.Errorf("key of %d bytes, want 12: %w", len(key), ErrDamaged)
+	}
+	return Seq(binary.BigEndian.Uint64(key)), binary.BigEndian.Uint32(key[8:]), nil
 }
 
 // ParseArchiveKey reads a key that ArchiveKey made.

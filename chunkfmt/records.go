@@ -121,3 +121,36 @@ func ParseGroup(seq Seq, b []byte) (GroupRecord, error) {
 	}
 	return g, nil
 }
+
+// Healed is the value of RecHealed: length 4 | group 8 | offset in group 4. It says that a
+// block of a damaged group is to be read from another group, which holds the same block.
+// The damaged group and the block's offset in it are the key.
+type Healed struct {
+	Offset      uint32 // of the block in the damaged group's plaintext
+	Length      uint32 // of the block, bytes
+	Group       Seq    // that holds it too
+	GroupOffset uint32 // of the block in that group's plaintext
+}
+
+// HealedSize is the packed length of [Healed] in bytes.
+const HealedSize = 16
+
+// Append appends the packed value to dst, without Offset.
+func (h *Healed) Append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, h.Length)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.Group))
+	return binary.BigEndian.AppendUint32(dst, h.GroupOffset)
+}
+
+// ParseHealed reads the packed value of the block at that offset, of which it keeps nothing.
+func ParseHealed(offset uint32, b []byte) (Healed, error) {
+	if len(b) != HealedSize {
+		return Healed{}, fmt.Errorf("healed block of %d bytes, want %d: %w", len(b), HealedSize, ErrDamaged)
+	}
+	be := binary.BigEndian
+	h := Healed{Offset: offset, Length: be.Uint32(b), Group: Seq(be.Uint64(b[4:])), GroupOffset: be.Uint32(b[12:])}
+	if h.Group == 0 || uint64(h.Offset)+uint64(h.Length) > MaxRaw || uint64(h.GroupOffset)+uint64(h.Length) > MaxRaw {
+		return Healed{}, fmt.Errorf("healed block at %d of %d bytes, in %v at %d: %w", h.Offset, h.Length, h.Group, h.GroupOffset, ErrDamaged)
+	}
+	return h, nil
+}

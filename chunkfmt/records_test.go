@@ -58,6 +58,14 @@ func drawArchive(t *rapid.T) ArchiveRecord {
 	}
 }
 
+func drawHealed(t *rapid.T) Healed {
+	n := rapid.Uint32Max(MaxRaw).Draw(t, "length")
+	return Healed{
+		Offset: rapid.Uint32Max(MaxRaw-n).Draw(t, "offset"), Length: n,
+		Group: Seq(rapid.Uint64Min(1).Draw(t, "group")), GroupOffset: rapid.Uint32Max(MaxRaw-n).Draw(t, "at"),
+	}
+}
+
 // roundTrip checks that parsing gives back what was packed behind other bytes.
 func roundTrip[T any](t *rapid.T, want T, pack func(T, []byte) []byte, parse func([]byte) (T, error)) {
 	b := pack(want, []byte("front"))
@@ -85,6 +93,9 @@ func TestRecordRoundTrips(t *testing.T) {
 		a := drawArchive(t)
 		roundTrip(t, a, func(v ArchiveRecord, b []byte) []byte { return v.Append(b) },
 			func(b []byte) (ArchiveRecord, error) { return ParseArchive(a.Number, b) })
+		h := drawHealed(t)
+		roundTrip(t, h, func(v Healed, b []byte) []byte { return v.Append(b) },
+			func(b []byte) (Healed, error) { return ParseHealed(h.Offset, b) })
 	})
 }
 
@@ -107,6 +118,12 @@ func TestKeysSortAndParse(t *testing.T) {
 		if s, err := ParseGroupKey(BadKey(Seq(a))); s != Seq(a) || err != nil {
 			t.Fatal(s, err)
 		}
+		if s, off, err := ParseHealedKey(HealedKey(Seq(a), uint32(b))); s != Seq(a) || off != uint32(b) || err != nil {
+			t.Fatal(s, off, err)
+		}
+		if !bytes.HasPrefix(HealedKey(Seq(a), uint32(b)), BadKey(Seq(a))) {
+			t.Fatal("a damaged group is not the prefix of its blocks")
+		}
 		if n, err := ParseArchiveKey(ArchiveKey(uint32(a))); n != uint32(a) || err != nil {
 			t.Fatal(n, err)
 		}
@@ -121,6 +138,7 @@ func TestParseRecordsRefuse(t *testing.T) {
 	low, none, high := Dirent{1, 1, 2}, Dirent{0, 1, 5}, Dirent{1, 1, 1 << 63}
 	far, hole, wide := Extent{Offset: 1 << 63}, Extent{Length: 1, GroupOffset: 1}, Extent{Length: MaxRaw, Group: 1, GroupOffset: 1}
 	sum := GroupRecord{RawLen: 2, Blocks: []BlockRecord{{Length: 1}}}
+	nowhere, beyond := Healed{Length: 1}, Healed{Length: 1, Group: 1}
 	big := GroupRecord{RawLen: MaxRaw + 1, Blocks: []BlockRecord{{Length: MaxRaw + 1}}}
 	parsers := map[string]func([]byte) error{
 		"inode":   func(b []byte) error { _, err := ParseInode(b); return err },
@@ -132,6 +150,8 @@ func TestParseRecordsRefuse(t *testing.T) {
 		"ino":     func(b []byte) error { _, err := ParseInodeKey(b); return err },
 		"offset":  func(b []byte) error { _, _, err := ParseExtentKey(b); return err },
 		"number":  func(b []byte) error { _, err := ParseArchiveKey(b); return err },
+		"healed":  func(b []byte) error { _, err := ParseHealed(MaxRaw, b); return err },
+		"block":   func(b []byte) error { _, _, err := ParseHealedKey(b); return err },
 	}
 	for _, c := range []struct {
 		parser string
@@ -142,6 +162,7 @@ func TestParseRecordsRefuse(t *testing.T) {
 		{"extent", far.Append(nil)}, {"extent", hole.Append(nil)}, {"extent", wide.Append(nil)},
 		{"group", sum.Append(nil)}, {"group", big.Append(nil)}, {"group", make([]byte, 4)},
 		{"archive", make([]byte, archiveFixed+MaxLabel+1)},
+		{"healed", nowhere.Append(nil)}, {"healed", beyond.Append(nil)},
 	} {
 		if err := parsers[c.parser](c.b); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s of %d bytes: %v", c.parser, len(c.b), err)

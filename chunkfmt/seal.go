@@ -99,8 +99,11 @@ func (s *Sealer) Seal(dst []byte, t *Tag, p Private, content, options, plain []b
 // Open appends the plaintext of sealed to dst and returns the extended slice and the
 // private field. dst and sealed must be disjoint or exactly in place, as for Seal.
 // It fails with ErrAuth when the bytes were not sealed by this session as this tag, and
-// with ErrDamaged when the lengths contradict the tag. On failure dst's room is undefined.
+// with ErrDamaged when the lengths contradict the tag or it is void. On failure dst's room is undefined.
 func (s *Sealer) Open(dst []byte, t *Tag, options, sealed []byte) (plain []byte, p Private, err error) {
+	if t.Flags&FlagVoid != 0 {
+		return nil, Private{}, fmt.Errorf("open %v: it was damaged and is void: %w", t.Seq, ErrDamaged)
+	}
 	if len(options) != int(t.OptionsLen) || len(sealed) != int(t.SealedLen) {
 		return nil, Private{}, fmt.Errorf("open %v: %d and %d bytes, want %d and %d: %w",
 			t.Seq, len(options), len(sealed), t.OptionsLen, t.SealedLen, ErrDamaged)

@@ -34,7 +34,8 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// Flags qualify a tag. All are visible; all but FlagCopy are authenticated.
+// Flags qualify a tag. All are visible; all but FlagCopy are authenticated, and FlagVoid, of
+// which nothing can be opened.
 type Flags uint8
 
 // The flags of a tag.
@@ -43,7 +44,8 @@ const (
 	FlagCopy                             // second place of a tag that is elsewhere too
 	FlagMore                             // the batch goes on in the next batch tag
 	FlagHeaderTransfer                   // carries a chunk header in its options, no data
-	knownFlags         = FlagOptions | FlagCopy | FlagMore | FlagHeaderTransfer
+	FlagVoid                             // the group was damaged and is given up: zeros stand in its place
+	knownFlags         = FlagOptions | FlagCopy | FlagMore | FlagHeaderTransfer | FlagVoid
 )
 
 // Limits of what follows a tag, in bytes. A reader refuses more, so that a damaged or
@@ -199,6 +201,8 @@ func (t *Tag) check() error {
 		return fmt.Errorf("tag %v: options of %d bytes with flags %#x: %w", t.Seq, t.OptionsLen, t.Flags, ErrDamaged)
 	case transfer != (t.Kind == KindNone) || transfer != (t.SealedLen == 0):
 		return fmt.Errorf("tag %v: %v with flags %#x and %d sealed bytes: %w", t.Seq, t.Kind, t.Flags, t.SealedLen, ErrDamaged)
+	case t.Flags&FlagVoid != 0 && t.Kind != KindData:
+		return fmt.Errorf("tag %v: void %v: %w", t.Seq, t.Kind, ErrDamaged)
 	case !transfer && t.SealedLen < SealOverhead:
 		return fmt.Errorf("tag %v: %d sealed bytes, at least %d: %w", t.Seq, t.SealedLen, SealOverhead, ErrDamaged)
 	}

@@ -66,6 +66,7 @@ func TestParseTagRefuses(t *testing.T) {
 		{"no kind", func(b []byte) { b[tagKindAt] = 0 }, ErrDamaged},
 		{"transfer with data", func(b []byte) { b[tagKindAt], b[tagFlagsAt] = 0, byte(FlagHeaderTransfer) }, ErrDamaged},
 		{"options without flag", func(b []byte) { b[tagOptionsAt+3] = 1 }, ErrDamaged},
+		{"void batch", func(b []byte) { b[tagKindAt], b[tagFlagsAt] = byte(KindBatch), byte(FlagVoid) }, ErrDamaged},
 		{"flag without options", func(b []byte) { b[tagFlagsAt] = byte(FlagOptions) }, ErrDamaged},
 		{"sealed too long", func(b []byte) { binary.BigEndian.PutUint32(b[tagSealedAt:], MaxSealed+1) }, ErrDamaged},
 		{"sealed too short", func(b []byte) { binary.BigEndian.PutUint32(b[tagSealedAt:], SealOverhead-1) }, ErrDamaged},

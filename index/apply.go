@@ -24,7 +24,8 @@ const MetaNextIno = "next-ino"
 // one that wraps chunkfmt.ErrDamaged means a record that makes no sense.
 //
 // The records of a batch are taken in their order. Deleting an inode deletes its
-// extents and attributes and its mark as an orphan. An archive record ends the
+// extents and attributes and its mark as an orphan. Deleting a group deletes that it is bad,
+// and deleting that deletes where its blocks are healed from. An archive record ends the
 // archive: what comes after it dates from the next. In one directory no two names
 // may have one cookie.
 func (x *Index) Apply(batches []Batch, head Head, locate Locate) error {
@@ -34,11 +35,13 @@ func (x *Index) Apply(batches []Batch, head Head, locate Locate) error {
 		return fmt.Errorf("apply to index: %w", x.broken)
 	}
 	st := *x.state.Load()
+	heals := false
 	err := x.update(func(tx *bolt.Tx) error {
 		a := newApplier(tx, &st, &x.arena, batches)
 		if err := a.batches(batches); err != nil {
 			return err
 		}
+		heals = len(a.healed) > 0
 		if err := a.finish(locate); err != nil {
 			return err
 		}
@@ -55,6 +58,9 @@ func (x *Index) Apply(batches []Batch, head Head, locate Locate) error {
 	x.arena.reset()
 	x.applied = true
 	x.state.Store(&st)
+	if heals {
+		x.heals.Store(true)
+	}
 	return nil
 }
 
@@ -102,7 +108,8 @@ type applier struct {
 	seen  chunkfmt.Ino // highest inode number in this run
 
 	inodes, dirents, xattrs, orphans   []op
-	groups, archives, bad, records     []op
+	groups, archives, records          []op
+	bad, healed                        []op
 	wipes                              []wipe
 	deltas                             []delta
 	cookiePuts, cookieDels, cookiePast []put
@@ -118,7 +125,7 @@ type wipe struct {
 }
 
 func newApplier(tx *bolt.Tx, st *state, ar *arena, batches []Batch) *applier {
-	var count [chunkfmt.RecBad + 1]int
+	var count [chunkfmt.RecHealed + 1]int
 	for i := range batches {
 		for _, r := range batches[i].Records {
 			if int(r.Kind) < len(count) {
@@ -173,6 +180,8 @@ func (a *applier) add(r *chunkfmt.Record) error {
 		return addNumbered(&a.groups, o)
 	case chunkfmt.RecBad:
 		return addNumbered(&a.bad, o)
+	case chunkfmt.RecHealed:
+		return a.addHealed(o)
 	case chunkfmt.RecArchive:
 		return a.addArchive(o)
 	case chunkfmt.RecMeta:

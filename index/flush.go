@@ -76,13 +76,16 @@ func (a *applier) finish(locate Locate) error {
 	if err := a.flushGroups(locate); err != nil {
 		return fmt.Errorf("groups: %w", err)
 	}
+	if err := a.flushBad(); err != nil {
+		return fmt.Errorf("damaged groups: %w", err)
+	}
 	if err := a.flushArchives(); err != nil {
 		return fmt.Errorf("archives: %w", err)
 	}
 	for _, f := range []struct {
 		t   table
 		ops []op
-	}{{orphans, a.orphans}, {bad, a.bad}, {records, a.records}} {
+	}{{orphans, a.orphans}, {records, a.records}} {
 		if len(f.ops) == 0 {
 			continue
 		}

@@ -62,6 +62,7 @@ type Index struct {
 	db    *bolt.DB
 	file  *os.File              // the same file, for copies
 	state atomic.Pointer[state] // as committed; replaced, never changed
+	heals atomic.Bool           // some group may be healed
 
 	applying sync.Mutex // guards what follows, and the right to write
 	arena    arena

@@ -125,8 +125,12 @@ func (x *Index) load(id Identity) error {
 		if err != nil {
 			return err
 		}
-		st, err = parseState(payload)
-		return err
+		if st, err = parseState(payload); err != nil {
+			return err
+		}
+		first, _ := tx.Bucket(healed.now).Cursor().First()
+		x.heals.Store(first != nil)
+		return nil
 	})
 	if err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 
 // formatVersion is the version of this file format. There is no conversion: an
 // index of another version is rebuilt from the log.
-const formatVersion = 2
+const formatVersion = 3
 
 var stateKey = []byte("state")
 

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // Medium stores objects under names: slash-separated relative paths whose
@@ -93,6 +94,16 @@ type Syncer interface {
 	// Sync makes the present content and the name of an object stable. It
 	// fails with ErrNotExist.
 	Sync(ctx context.Context, name string) error
+}
+
+// Replacer is implemented by media that can write an object anew, for a repair.
+type Replacer interface {
+	// Replace makes an object whole, of any length, or puts it in the place of
+	// another. At any instant, and after any crash, the name shows the old object
+	// or the new one; when Replace has returned, the new one. An error of content
+	// leaves the old one. Content may read the old object meanwhile. Nobody may
+	// be appending to the object.
+	Replace(ctx context.Context, name string, content io.Reader) error
 }
 
 // Spacer is implemented by media that know how much more they can take.

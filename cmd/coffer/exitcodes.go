@@ -84,7 +84,7 @@ var exitCodes = []exitCode{
 		[]error{channel.ErrRefused, channel.ErrUnknownServer}, "`coffer invite` on the server makes an invitation; it is used once, in place of the address."},
 	{27, "the server does not answer", []error{channel.ErrAway, agent.ErrAway, remote.ErrAway},
 		"Is it running, and is the network there? What was written before is safe there."},
-	{30, "scrub: damage was found", []error{errFound},
+	{30, "scrub, check: damage was found", []error{errFound},
 		"Bring the damaged chunks back from a copy of the store if there is one; copy in again the files whose reads fail."},
 	{130, "interrupted", []error{context.Canceled}, ""},
 }

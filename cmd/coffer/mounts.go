@@ -111,6 +111,12 @@ func (m *mounted) unmount(ctx context.Context) (a unmountAnswer, err error) {
 	return a, said(err)
 }
 
+// amend gives how many of the amendments hold, and are in the log.
+func (m *mounted) amend(ctx context.Context, all []amendment) (n int, err error) {
+	err = m.Call(ctx, "amend", all, &n)
+	return n, said(err)
+}
+
 func (m *mounted) put(ctx context.Context, r putRequest, tell func(putLine)) error {
 	return said(m.Put(ctx, r, func(b json.RawMessage) error {
 		var line putLine

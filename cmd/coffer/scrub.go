@@ -95,10 +95,14 @@ func found(n int) string {
 
 func (o *scrubOptions) print(line findingLine, sentence string) {
 	if o.json {
-		json.NewEncoder(o.out).Encode(line) // a reader who has gone away is not told
+		printJSON(o.out, line)
 		return
 	}
 	fmt.Fprintln(o.out, sentence)
+}
+
+func printJSON(out io.Writer, line findingLine) {
+	json.NewEncoder(out).Encode(line) // a reader who has gone away is not told
 }
 
 // findingLine is a line of what scrub and check print for programs.
@@ -118,6 +122,17 @@ type findingJSON struct {
 	Copy      bool        `json:"copy"`
 	Numbers   [][2]string `json:"sequence_numbers,omitempty"` // first and last of ranges
 	Cause     string      `json:"cause"`
+
+	// Of check alone: groups that can't be read because of it, and files. Healed: nothing is lost by it.
+	Groups []string          `json:"groups,omitempty"`
+	Healed bool              `json:"healed,omitempty"`
+	Files  []damagedFileJSON `json:"files,omitempty"`
+}
+
+type damagedFileJSON struct {
+	Path     string   `json:"path"`
+	Archives []string `json:"archives"` // names of those that have it so
+	Now      bool     `json:"now"`      // it is so in the present
 }
 
 type resultJSON struct {
@@ -126,6 +141,11 @@ type resultJSON struct {
 	Findings int      `json:"findings"`
 	Foreign  []string `json:"foreign,omitempty"`
 	From     string   `json:"from,omitempty"` // where to go on, if it was interrupted
+
+	// Of check alone: groups of data, those whose data was read, and those that can't be read.
+	Groups int `json:"groups,omitempty"`
+	Read   int `json:"read,omitempty"`
+	Lost   int `json:"lost,omitempty"`
 }
 
 func jsonFinding(f *scrub.Finding) *findingJSON {

@@ -204,3 +204,8 @@ func (c *serveControl) Archives(context.Context) (any, error) { return nil, sent
 
 // Index implements monitor.Control: a server has none.
 func (c *serveControl) Index(context.Context) (any, error) { return nil, sent(errServes) }
+
+// Amend implements monitor.Control.
+func (c *serveControl) Amend(context.Context, json.RawMessage) (any, error) {
+	return nil, sent(errServes)
+}

@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) media.Medium) {
 		{"SyncWhileAppending", syncWhileAppending},
 		{"ManyFiles", manyFiles},
 		{"SyncByName", syncByName},
+		{"Replace", replace},
 		{"Space", space},
 		{"Locks", locks},
 	} {

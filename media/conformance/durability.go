@@ -40,6 +40,13 @@ func Durability(t *testing.T, m media.Medium, cut func(t *testing.T) media.Mediu
 			t.Fatalf("sync by name: %v", err)
 		}
 	}
+	replacer, replaces := m.(media.Replacer)
+	if replaces {
+		mustPut(t, m, "v/chunk", more)
+		if err := replacer.Replace(t.Context(), "v/chunk", bytes.NewReader(stable)); err != nil {
+			t.Fatalf("replace: %v", err)
+		}
+	}
 	// A file system that has files open cannot be mounted anew.
 	if err := errors.Join(a.Close(), unsynced.Close()); err != nil {
 		t.Fatalf("close: %v", err)
@@ -48,6 +55,9 @@ func Durability(t *testing.T, m media.Medium, cut func(t *testing.T) media.Mediu
 	wantPrefix(t, after, "v/new/synced", stable)
 	wantContent(t, after, "v/other/put", stable)
 	wantContent(t, after, "v/replaced", stable)
+	if replaces {
+		wantContent(t, after, "v/chunk", stable)
+	}
 	_, err := after.ReadAt(t.Context(), "v/removed", make([]byte, 1), 0)
 	wantError(t, "read what was removed before the power went", err, media.ErrNotExist)
 	if _, ok := m.(media.Syncer); ok {

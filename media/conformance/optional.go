@@ -1,9 +1,13 @@
 package conformance
 
 import (
+	"bytes"
 	"errors"
+	"io"
+	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"coffer/media"
 )
@@ -19,6 +23,39 @@ func syncByName(t *testing.T, m media.Medium) {
 	}
 	wantError(t, "sync of nothing", s.Sync(t.Context(), "left/nothing"), media.ErrNotExist)
 	wantError(t, "sync of no name", s.Sync(t.Context(), "../x"), media.ErrName)
+}
+
+func replace(t *testing.T, m media.Medium) {
+	r, ok := m.(media.Replacer)
+	if !ok {
+		return
+	}
+	long, short := pattern(1, 3<<20+17), pattern(2, 1000)
+	old := create(t, m, "v/chunk")
+	mustAppend(t, old, short)
+	if err := r.Replace(t.Context(), "v/chunk", bytes.NewReader(long)); err != nil {
+		t.Fatalf("replace: %v", err)
+	}
+	wantContent(t, m, "v/chunk", long)
+	// What it is replaced by may be made of what it was.
+	patched := slices.Clone(long)
+	copy(patched[2<<20:], short)
+	was := media.Reader(t.Context(), m, "v/chunk")
+	err := r.Replace(t.Context(), "v/chunk", io.MultiReader(
+		io.NewSectionReader(was, 0, 2<<20), bytes.NewReader(short), io.NewSectionReader(was, 2<<20+1000, 1<<30)))
+	if err != nil {
+		t.Fatalf("replace: %v", err)
+	}
+	wantContent(t, m, "v/chunk", patched)
+	broken := errors.New("broken")
+	err = r.Replace(t.Context(), "v/chunk", io.MultiReader(bytes.NewReader(long[:2<<20]), iotest.ErrReader(broken)))
+	wantError(t, "replace by what can't be read", err, broken)
+	wantContent(t, m, "v/chunk", patched)
+	if err := r.Replace(t.Context(), "v/new/chunk", bytes.NewReader(nil)); err != nil {
+		t.Errorf("replace what is not there: %v", err)
+	}
+	wantNames(t, m, "", "v/chunk", "v/new/chunk")
+	wantError(t, "replace of no name", r.Replace(t.Context(), "../x", bytes.NewReader(nil)), media.ErrName)
 }
 
 func space(t *testing.T, m media.Medium) {

@@ -41,7 +41,7 @@ type Options struct {
 }
 
 // Medium is a directory. It implements media.Medium, media.Syncer,
-// media.Spacer and media.Locker.
+// media.Replacer, media.Spacer and media.Locker.
 type Medium struct {
 	// root pins the directory: should its file system be unmounted over us,
 	// nothing is ever written to the empty mount point beneath.

@@ -61,12 +61,14 @@ func script(ctx context.Context, store string) error {
 	err7 := m.Put(ctx, "keys/master.age", make([]byte, 300))
 	step("put it again")
 	err8 := m.Put(ctx, "keys/master.age", make([]byte, 300))
+	step("replace a chunk")
+	err11 := m.Replace(ctx, "volumes/aa/1.chunk", bytes.NewReader(make([]byte, 3<<20+5)))
 	step("sync by name")
 	err9 := m.Sync(ctx, "volumes/aa/1.chunk")
 	step("remove")
 	err10 := m.Remove(ctx, "volumes/aa/1.chunk")
 	step("end")
-	return errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, a.Close(), m.Close())
+	return errors.Join(err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, a.Close(), m.Close())
 }
 
 // TestSystemCalls compares the order in which things are made stable with the

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"coffer/media"
@@ -140,6 +141,18 @@ func (m *Medium) Put(ctx context.Context, name string, data []byte) error {
 		m.loose[name] = f
 	}
 	return nil
+}
+
+// Replace is Put of what content has; the inner medium must be able to replace.
+func (m *Medium) Replace(ctx context.Context, name string, content io.Reader) error {
+	if _, ok := m.inner.(media.Replacer); !ok {
+		return fmt.Errorf("replace %s: %w", name, errors.ErrUnsupported)
+	}
+	data, err := io.ReadAll(content)
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", name, err)
+	}
+	return m.Put(ctx, name, data)
 }
 
 // Sync makes an object stable, unless the rule says ErrDrop.

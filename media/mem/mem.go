@@ -15,7 +15,7 @@ import (
 )
 
 // Medium keeps objects in memory. It implements media.Medium, media.Syncer,
-// media.Spacer and media.Locker.
+// media.Replacer, media.Spacer and media.Locker.
 type Medium struct {
 	capacity uint64
 
@@ -126,6 +126,15 @@ func (m *Medium) Put(ctx context.Context, name string, data []byte) error {
 	m.objects[name] = &object{data: slices.Clone(data)}
 	m.used += uint64(len(data))
 	return nil
+}
+
+// Replace makes or replaces an object.
+func (m *Medium) Replace(ctx context.Context, name string, content io.Reader) error {
+	data, err := io.ReadAll(content)
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", name, err)
+	}
+	return m.Put(ctx, name, data)
 }
 
 // Sync checks that the object exists: memory has nothing more to offer.

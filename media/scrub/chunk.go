@@ -178,7 +178,7 @@ func (c *chunkScrub) payload(e *chunkfmt.Entry) error {
 
 // doubt tells of damage to a tag, unless it never counted.
 func (c *chunkScrub) doubt(f Finding, seq chunkfmt.Seq) {
-	if last, ok := c.volume.last[seq.Ordinal()]; ok && seq > last {
+	if last, ok := c.volume.last[seq.Ordinal()]; ok && seq > last && !c.endsSession() {
 		return // void: the next session went on from before it
 	}
 	if c.unfinished() {
@@ -186,6 +186,13 @@ func (c *chunkScrub) doubt(f Finding, seq chunkfmt.Seq) {
 		return
 	}
 	c.found(f)
+}
+
+// endsSession says that the chunk is the last of a session that came to its end, so that all of it was made stable. The
+// next session goes on from the last batch, and leaves the session's footer out.
+func (c *chunkScrub) endsSession() bool {
+	n := len(c.tags)
+	return n > 0 && c.tags[n-1].Kind == chunkfmt.KindSessionFooter || c.tags == nil && !c.unfinished()
 }
 
 // agree compares a tag with the directory.

@@ -27,9 +27,11 @@ import (
 type Options struct {
 	Rate int64    // bytes a second; 0: no limit
 	From Position // where an earlier scrub was interrupted
-	// Volume limits the scrub to the objects of one volume, and leaves out those of the store.
-	Volume *chunkfmt.VolumeID
-	// Skip says of which tags the bytes behind them are not to be read; nil: of none. The tags are checked.
+	// Volume limits the scrub to the objects of one volume, and leaves out those of the store, unless StoreFiles.
+	Volume     *chunkfmt.VolumeID
+	StoreFiles bool
+	// Skip says of which tags the bytes behind them are not to be read; nil: of none. It is called once with each tag
+	// that is whole.
 	Skip func(t *chunkfmt.Tag) bool
 	// Visit is called with each tag whose bytes were read and fit its CRC; nil: nobody is. The bytes last
 	// until it returns. What it returns is a finding's cause, for somebody with a key finds more.
@@ -96,7 +98,7 @@ func (s *scrub) run(ctx context.Context) error {
 		largest = max(largest, info.Size)
 	}
 	s.buf = make([]byte, min(windowSize, largest))
-	if s.o.Volume == nil && s.o.From == (Position{}) {
+	if (s.o.Volume == nil || s.o.StoreFiles) && s.o.From == (Position{}) {
 		if err := s.pairs(ctx); err != nil {
 			return fmt.Errorf("scrub: %w", err)
 		}

@@ -127,6 +127,8 @@ func whole(t *testing.T) *bench {
 	c.tag(chunkfmt.KindData, 5, 4, 300)
 	c.tag(chunkfmt.KindBatch, 6, 4, 10)
 	m.tag(chunkfmt.KindBatch, 6, 4, 10)
+	c.tag(chunkfmt.KindSessionFooter, 7, 6, 30) // the next session goes on from before it
+	m.tag(chunkfmt.KindSessionFooter, 7, 6, 30)
 	c.finish()
 	m.finish()
 	c = b.chunk(2, 1, false, 1)

@@ -93,7 +93,7 @@ func (c *Client) ask(patience time.Duration) error {
 	})
 }
 
-// Call makes a request: "status", "sync", "snapshot", "archives", "index" or "umount". In is its body, out takes
+// Call makes a request: "status", "sync", "snapshot", "archives", "index", "amend" or "umount". In is its body, out takes
 // the answer; both may be nil. An error that the other process answers with is a
 // *RemoteError.
 func (c *Client) Call(ctx context.Context, what string, in, out any) error {

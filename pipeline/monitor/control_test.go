@@ -41,6 +41,8 @@ func (o *owner) Snapshot(_ context.Context, request json.RawMessage) (any, error
 
 func (o *owner) Archives(context.Context) (any, error) { return []int{1, 2}, nil }
 
+func (o *owner) Amend(_ context.Context, request json.RawMessage) (any, error) { return request, nil }
+
 func (o *owner) Index(context.Context) (any, error) { return "copy", nil }
 
 func (o *owner) Put(ctx context.Context, request PutRequest, tell func(any)) error {

@@ -45,6 +45,8 @@ type Control interface {
 	Archives(ctx context.Context) (any, error)
 	// Index makes a copy of the index for another process to read.
 	Index(ctx context.Context) (any, error)
+	// Amend puts into the log what another process has found out about what is stored.
+	Amend(ctx context.Context, request json.RawMessage) (any, error)
 	// Put calls tell, from one goroutine at a time, for each line of its answer.
 	// No line has a member "end", which is how the client knows the last one.
 	Put(ctx context.Context, request PutRequest, tell func(any)) error
@@ -195,6 +197,10 @@ func routes(c Control, info Info) http.Handler {
 	}))
 	mux.HandleFunc("POST /v1/index", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		v, err := c.Index(r.Context())
+		answer(w, v, err)
+	}))
+	mux.HandleFunc("POST /v1/amend", withBody(func(w http.ResponseWriter, r *http.Request, body []byte) {
+		v, err := c.Amend(r.Context(), body)
 		answer(w, v, err)
 	}))
 	mux.HandleFunc("POST /v1/umount", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {

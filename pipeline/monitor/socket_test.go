@@ -28,7 +28,8 @@ func (c calls) Status(ctx context.Context) (any, error)                { return 
 func (c calls) Sync(ctx context.Context, _ json.RawMessage) error      { return c.sync(ctx) }
 func (c calls) Snapshot(context.Context, json.RawMessage) (any, error) { return nil, nil }
 
-func (c calls) Archives(context.Context) (any, error) { return nil, nil }
+func (c calls) Archives(context.Context) (any, error)               { return nil, nil }
+func (c calls) Amend(context.Context, json.RawMessage) (any, error) { return nil, nil }
 
 func (c calls) Index(context.Context) (any, error) { return nil, nil }
 

@@ -26,18 +26,36 @@ func (k known) Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location,
 }
 
 // dropBad makes the blocks of damaged groups unknown, so that the next copy of
-// the same content is stored.
-func dropBad(table *dedup.Table, x *index.Index) error {
-	var drop error
+// the same content is stored, and gives those that it heals.
+func dropBad(table *dedup.Table, x *index.Index) (*stage.Lost, error) {
+	var bad []chunkfmt.Seq
 	err := x.BadGroups(func(seq chunkfmt.Seq, _ string) bool {
-		drop = table.Drop(seq)
-		return drop == nil
+		bad = append(bad, seq)
+		return true
 	})
-	if err == nil {
-		err = drop
+	lost := &stage.Lost{}
+	for _, seq := range bad {
+		if err == nil {
+			err = dropOne(table, lost, x, seq)
+		}
 	}
 	if err != nil {
-		return fmt.Errorf("leave out damaged groups: %w", err)
+		return nil, fmt.Errorf("leave out damaged groups: %w", err)
 	}
-	return nil
+	return lost, nil
+}
+
+func dropOne(table *dedup.Table, lost *stage.Lost, x *index.Index, seq chunkfmt.Seq) error {
+	rec, _, ok, err := x.Group(seq)
+	if err != nil {
+		return err
+	}
+	healed, err := x.Healed(seq)
+	if err != nil {
+		return err
+	}
+	if ok {
+		lost.Add(rec, healed)
+	}
+	return table.Drop(seq)
 }

@@ -265,7 +265,7 @@ func (r *replayer) take(ctx context.Context, s *session, c chunk, e chunkfmt.Ent
 				return errGap
 			}
 		}
-		if e.Tag.Kind == chunkfmt.KindData {
+		if e.Tag.Kind == chunkfmt.KindData && e.Tag.Flags&chunkfmt.FlagVoid == 0 {
 			r.places[seq] = chunkfmt.Location{Chunk: c.id, Offset: uint64(e.At), Length: uint32(e.Tag.StoredLen())}
 		}
 	}

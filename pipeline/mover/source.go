@@ -181,7 +181,8 @@ func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) erro
 	if err := table.Load(s.index.Groups); err != nil {
 		return fmt.Errorf("load the fingerprints: %w", err)
 	}
-	if err := dropBad(table, s.index); err != nil {
+	lost, err := dropBad(table, s.index)
+	if err != nil {
 		return err
 	}
 	var id chunkfmt.SessionID
@@ -210,7 +211,7 @@ func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) erro
 	config := stage.Config{
 		Store: s.o.Store, Keys: &s.keys, Sealer: sealer,
 		Session: id, Ordinal: begin.ordinal, Prev: stage.Head(begin.prev), Info: s.info(begin.prev), Archive: s.index.Archive(),
-		Medium: s.o.Medium, Dedup: table, Flight: s.flight, Groups: s.groups,
+		Medium: s.o.Medium, Dedup: table, Lost: lost, Flight: s.flight, Groups: s.groups,
 		Instances: s.o.Instances, Buffers: s.o.Buffers, ChunkSize: s.o.ChunkBytes, Reserve: reserve,
 		Clock: s.o.Clock, Log: s.o.Log, Faults: s.o.Faults,
 	}

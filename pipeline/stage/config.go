@@ -41,7 +41,10 @@ type Config struct {
 	Tail func(*Writer) pipeline.StageSpec
 	// Dedup is used by one goroutine of the pipe, and by Detach. Its source
 	// is Groups. nil: nothing is known.
-	Dedup  *dedup.Table
+	Dedup *dedup.Table
+	// Lost is used by one goroutine of the pipe: what is written heals the groups
+	// that have lost it. nil: nothing heals by itself.
+	Lost   *Lost
 	Flight *Flight
 	Groups *Groups
 

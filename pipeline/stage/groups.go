@@ -13,6 +13,9 @@ type Records interface {
 	// Group gives the record of group seq and a hint where it lies, which may
 	// be zero or wrong; false if there is none.
 	Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location, bool, error)
+	// Healed gives the blocks of group seq that other groups hold, because seq is
+	// damaged, ascending by their offset; nearly always none. Called at each read.
+	Healed(seq chunkfmt.Seq) ([]chunkfmt.Healed, error)
 }
 
 // Locator finds groups on the medium, without hints; *media.Catalog does.
@@ -85,9 +88,22 @@ func (g *Groups) Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Locatio
 
 // ReadAt fills p with the plaintext of group seq from byte off on. Each group
 // is read, authenticated and checked against the fingerprints of all its blocks
-// once, also if many ask for it at the same time. Damage wraps ErrDamaged, a
-// read beyond the group ErrRange, bytes lost with their pipe ErrClosed.
+// once, also if many ask for it at the same time. Blocks of a damaged group that
+// another one holds are read there. Damage wraps ErrDamaged, a read beyond the
+// group ErrRange, bytes lost with their pipe ErrClosed.
 func (g *Groups) ReadAt(ctx context.Context, seq chunkfmt.Seq, p []byte, off uint32) error {
+	blocks, err := g.cfg.Records.Healed(seq)
+	if err != nil {
+		return err
+	}
+	if len(blocks) > 0 {
+		return g.readHealed(ctx, seq, blocks, p, off)
+	}
+	return g.stored(ctx, seq, p, off)
+}
+
+// stored is ReadAt of a group that is read where it is stored.
+func (g *Groups) stored(ctx context.Context, seq chunkfmt.Seq, p []byte, off uint32) error {
 	if e := g.cfg.Flight.entry(seq); e != nil {
 		if ok, err := e.readPlain(p, off); ok {
 			return err
@@ -116,6 +132,9 @@ func (g *Groups) Prefetch(seqs ...chunkfmt.Seq) {
 	for _, seq := range seqs {
 		if g.cache.has(seq) {
 			continue
+		}
+		if blocks, err := g.cfg.Records.Healed(seq); err != nil || len(blocks) > 0 {
+			continue // there is nothing in its own place
 		}
 		if e := g.cfg.Flight.entry(seq); e != nil {
 			continue // in memory, or in the page cache

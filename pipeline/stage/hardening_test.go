@@ -1,6 +1,7 @@
 package stage_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -243,4 +244,38 @@ func (r *rig) cutUnder(epoch *sync.RWMutex, kind stage.MarkerKind, files []*file
 			b.files = append(b.files, f.freeze(tails))
 		}
 	})
+}
+
+// TestDiscardedChunk stops a pipe between the making of a chunk and its first append. The chunk can be removed and made
+// anew, as a server does for a client that comes back.
+func TestDiscardedChunk(t *testing.T) {
+	ctx := watched(t, 20*time.Second)
+	appending := make(chan struct{})
+	var once sync.Once
+	r := newRig(t, ctx, func(cfg *stage.Config) {
+		cfg.Medium.(*faulty.Medium).SetRule(func(ctx context.Context, op faulty.Op, _ string) error {
+			if op != faulty.Append {
+				return nil
+			}
+			once.Do(func() { close(appending) })
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	})
+	<-appending
+	r.pipe.Abort(errors.New("stopped"))
+	_ = r.pipe.Wait() // says that it was stopped
+	for _, k := range r.catalog.Chunks() {
+		if err := r.inner.Remove(ctx, k.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.catalog.Refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	h := chunkfmt.ChunkHeader{Volume: testKeys.ID, Chunk: chunkfmt.MakeChunkID(1, 1, false)}
+	if err := r.catalog.AddChunk(h); err != nil {
+		t.Errorf("make the chunk anew: %v", err)
+	}
+	r.shut()
 }

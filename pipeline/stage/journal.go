@@ -155,6 +155,12 @@ func (b *batchSink) encode(w *waiter) error {
 		}
 	}
 	k.pending = nil
+	for _, r := range k.healed {
+		if err := b.Add(r); err != nil {
+			return err
+		}
+	}
+	k.healed = nil
 	if w.Batch != nil {
 		if err := w.Batch.Encode(b); err != nil {
 			return err
@@ -193,6 +199,9 @@ func (b *batchSink) header() chunkfmt.BatchHeader {
 
 // Add journals r.
 func (b *batchSink) Add(r chunkfmt.Record) error {
+	if err := b.k.trust(r); err != nil {
+		return err
+	}
 	if b.w.Add(r) {
 		return nil
 	}

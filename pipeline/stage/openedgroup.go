@@ -48,8 +48,8 @@ func (g *Groups) fetch(ctx context.Context, o *opening, hint chunkfmt.Location) 
 		}
 	}
 	for range moves {
-		gone, err := g.look(ctx, o, hint)
-		if err == nil {
+		read, gone, err := g.look(ctx, o, hint)
+		if read {
 			return nil
 		}
 		failed = errors.Join(failed, err)
@@ -57,20 +57,24 @@ func (g *Groups) fetch(ctx context.Context, o *opening, hint chunkfmt.Location) 
 			break
 		}
 	}
+	if failed == nil {
+		failed = fmt.Errorf("group %v: nobody knows where it is: %w", o.rec.Seq, ErrDamaged)
+	}
 	return failed
 }
 
 // moves is how often a group may go from the places that are known to others while it is being read.
 const moves = 3
 
-// look tries all places that the locator knows but the hint. Gone says that it knew of one that was not there any more.
-func (g *Groups) look(ctx context.Context, o *opening, hint chunkfmt.Location) (gone bool, failed error) {
+// look tries all places that the locator knows but the hint, which may be none. Read says that it was read at one of
+// them, gone that one was not there any more.
+func (g *Groups) look(ctx context.Context, o *opening, hint chunkfmt.Location) (read, gone bool, failed error) {
 	places, err := g.cfg.Locator.Places(o.rec.Seq)
 	switch {
 	case errors.Is(err, media.ErrNoTag):
-		return false, fmt.Errorf("group %v: %w: %w", o.rec.Seq, ErrDamaged, err)
+		return false, false, fmt.Errorf("group %v: %w: %w", o.rec.Seq, ErrDamaged, err)
 	case err != nil:
-		return false, fmt.Errorf("group %v: looking for it: %w", o.rec.Seq, err)
+		return false, false, fmt.Errorf("group %v: looking for it: %w", o.rec.Seq, err)
 	}
 	for _, at := range places {
 		if at == hint {
@@ -78,12 +82,12 @@ func (g *Groups) look(ctx context.Context, o *opening, hint chunkfmt.Location) (
 		}
 		err := g.read(ctx, o, at)
 		if err == nil || ctx.Err() != nil {
-			return false, err
+			return err == nil, false, err
 		}
 		gone = gone || errors.Is(err, media.ErrNotExist)
 		failed = errors.Join(failed, err)
 	}
-	return gone, failed
+	return false, gone, failed
 }
 
 // scratch has memory for what a group is on its way to be plaintext: sealed, or

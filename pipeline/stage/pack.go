@@ -30,6 +30,7 @@ type pack struct {
 	// table does not know yet.
 	local   map[chunkfmt.Fingerprint]localPlace
 	pending []chunkfmt.GroupRecord // since the last batch
+	healed  []chunkfmt.Record      // likewise: what is found in groups that was lost in others
 }
 
 type localPlace struct {
@@ -97,6 +98,7 @@ func (k *pack) block(b *Block) error {
 		return err
 	}
 	if known {
+		k.heal(b, seq, off)
 		b.place(seq, off, nil)
 		k.w.space.pending.Add(-int64(b.n))
 		k.w.stats.duplicate.Add(int64(b.n))
@@ -145,6 +147,7 @@ func (k *pack) append(g *group, b *Block) {
 	at := len(g.plain)
 	g.plain = g.plain[:at+b.n]
 	off := g.entry.add(b)
+	k.heal(b, g.seq, off)
 	b.place(g.seq, off, g.plain[at:])
 	k.local[b.fp] = localPlace{off, b.n}
 }

@@ -52,6 +52,13 @@ type rig struct {
 type memIndex struct {
 	mu     sync.Mutex
 	groups map[chunkfmt.Seq]chunkfmt.GroupRecord
+	healed map[chunkfmt.Seq][]chunkfmt.Healed
+}
+
+func (x *memIndex) Healed(seq chunkfmt.Seq) ([]chunkfmt.Healed, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.healed[seq], nil
 }
 
 func (x *memIndex) Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location, bool, error) {

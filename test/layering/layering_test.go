@@ -47,6 +47,8 @@ var rules = []rule{
 	{`fusefs`, `fusefs/device|fusefs/past|fusefs/tree|index|chunkfmt`},
 	// The background pipe of a spool: a volume's chunks on a medium near by, and the way to another machine.
 	{`pipeline/forward`, `pipeline|pipeline/stage|pipeline/agent|media|media/spool|chunkfmt`},
+	// A check compares what the medium holds with the index; it knows neither the log nor the pipe.
+	{`pipeline/check`, `chunkfmt|index|media|media/scrub|pipeline/stage`},
 	{`pipeline/mover`, `chunkfmt|index(/.*)?|media(/.*)?|pipeline(/.*)?`},
 	{`cmd/.*`, `.*`},
 	{`test/.*`, `.*`},

@@ -1,0 +1,126 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"coffer/chunkfmt"
+	"coffer/media"
+	"coffer/media/scrub"
+)
+
+// Finding is one thing that is not as it was written, and what it does to the volume.
+type Finding struct {
+	scrub.Finding
+	// Groups are those that can't be read because of it, in all or in part, ascending.
+	Groups []chunkfmt.Seq
+	// Healed says that it is about data, and that nothing is lost by it: other groups have all of its blocks, or
+	// another place of it is whole.
+	Healed bool
+	Files  []File // whose reads fail
+}
+
+// tell names what each finding does to the volume, and reports it.
+func (r *run) tell(ctx context.Context, report func(Finding)) error {
+	for seq, lost := range r.lost {
+		if len(lost) == 0 {
+			delete(r.lost, seq)
+		}
+	}
+	r.result.Lost = len(r.lost)
+	names, err := r.files(ctx)
+	if err != nil {
+		return err
+	}
+	beside, err := r.beside()
+	if err != nil {
+		return err
+	}
+	all := sorted(r.lost)
+	for _, f := range r.found {
+		told := Finding{Finding: f}
+		data := false
+		for _, s := range f.Seqs {
+			if f.Copy() {
+				break
+			}
+			data = data || f.Kind == chunkfmt.KindData
+			i, _ := slices.BinarySearch(all, s.First)
+			for ; i < len(all) && all[i] <= s.Last; i++ {
+				told.Groups = append(append(told.Groups, all[i]), beside[all[i]]...)
+			}
+		}
+		slices.Sort(told.Groups)
+		told.Groups = slices.Compact(told.Groups)
+		told.Healed = data && len(told.Groups) == 0
+		told.Files = names.of(told.Groups)
+		report(told)
+	}
+	return nil
+}
+
+// beside finds the groups that can't be read although no finding is about them: they were healed from groups that are
+// damaged now, which the findings about those are to tell. One that nothing leads to is a finding of its own.
+func (r *run) beside() (map[chunkfmt.Seq][]chunkfmt.Seq, error) {
+	beside := map[chunkfmt.Seq][]chunkfmt.Seq{}
+	for _, seq := range sorted(r.lost) {
+		if r.doubted.has(seq) {
+			continue
+		}
+		blocks, err := r.Index.Healed(seq)
+		if err != nil {
+			return nil, err
+		}
+		led := false
+		for _, b := range blocks {
+			if _, lost := r.lost[b.Group]; lost && r.doubted.has(b.Group) {
+				beside[b.Group] = append(beside[b.Group], seq)
+				led = true
+			}
+		}
+		if !led {
+			r.result.Findings++
+			r.found = append(r.found, scrub.Finding{
+				Volume: r.ID.String(), What: scrub.Missing, Kind: chunkfmt.KindData, Seqs: []scrub.Range{{First: seq, Last: seq}},
+				Object: media.VolumePrefix(r.ID), Cause: r.suspects[seq],
+			})
+		}
+	}
+	return beside, nil
+}
+
+// causes finds the finding that is about a number.
+type causes struct {
+	all        []cause
+	found      []scrub.Finding
+	unreadable bool // the medium gave an error for some of what it holds
+}
+
+type cause struct {
+	scrub.Range
+	finding int
+}
+
+func newCauses(found []scrub.Finding) *causes {
+	c := &causes{found: found}
+	for i, f := range found {
+		c.unreadable = c.unreadable || f.What == scrub.Unreadable
+		for _, s := range f.Seqs {
+			c.all = append(c.all, cause{s, i})
+		}
+	}
+	slices.SortFunc(c.all, func(a, b cause) int { return cmp.Compare(a.First, b.First) })
+	return c
+}
+
+func (c *causes) of(seq chunkfmt.Seq) string {
+	i, found := slices.BinarySearchFunc(c.all, seq, func(a cause, seq chunkfmt.Seq) int { return cmp.Compare(a.First, seq) })
+	if !found {
+		i--
+	}
+	if i < 0 || c.all[i].Last < seq {
+		return "damaged"
+	}
+	return c.found[c.all[i].finding].String()
+}
