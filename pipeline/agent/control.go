@@ -29,8 +29,11 @@ type control struct {
 	// patience runs while the other half is not well; its end tells those who wait that they wait in vain for now.
 	patience *time.Timer
 
-	verdict sync.Mutex // guards ill; held while those who wait are told
-	ill     bool       // patience runs
+	asked chan struct{} // has a token when somebody came to wait who would like to know what is so now
+
+	verdict sync.Mutex // guards what follows; held while those who wait are told
+	ill     bool       // the other half is not well
+	lost    bool       // and patience has ended
 }
 
 func (c *control) Run(ctx context.Context, p *pipeline.Port) (err error) {
@@ -59,6 +62,13 @@ func (c *control) Run(ctx context.Context, p *pipeline.Port) (err error) {
 	c.ill = true
 	c.patience = c.losePatience(alive)
 	defer c.patience.Stop()
+	c.asked = make(chan struct{}, 1)
+	var heeding sync.WaitGroup
+	heeding.Go(func() { c.heed(alive) })
+	defer func() {
+		end(nil)
+		heeding.Wait()
+	}()
 	for {
 		err := c.session(alive)
 		if errors.Is(context.Cause(alive), errOver) && ctx.Err() == nil {
@@ -74,7 +84,7 @@ func (c *control) Run(ctx context.Context, p *pipeline.Port) (err error) {
 		}
 		c.failed = c.failed || failure != nil
 		c.unwell(err)
-		if err := c.pause.sleep(alive); err != nil && ctx.Err() != nil {
+		if err := c.pause.sleep(alive, c.asked); err != nil && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 	}
@@ -91,20 +101,37 @@ type endError struct {
 
 func (e *endError) Unwrap() error { return e.error }
 
-// tellAgain is how often those are told that have come to wait since the user's patience has ended.
-const tellAgain = time.Second
-
-// losePatience tells those who wait, after Timeout without the other machine, that they wait in vain for now; and those
-// who come to wait later.
+// losePatience tells those who wait, after Timeout without the other machine, that they wait in vain for now.
 func (c *control) losePatience(ctx context.Context) *time.Timer {
 	return time.AfterFunc(c.timeout(), func() {
 		c.verdict.Lock()
 		defer c.verdict.Unlock()
-		if ctx.Err() == nil && c.ill {
+		if ctx.Err() == nil && c.ill && !c.lost {
+			c.lost = true
 			c.w.Stalled(fmt.Errorf("%w: for %v now", ErrAway, c.cfg.Timeout))
-			c.patience.Reset(tellAgain)
 		}
 	})
+}
+
+// heed has the other half tried at once when somebody comes to wait; and has patience with it once more.
+func (c *control) heed(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.w.Retry():
+		}
+		c.verdict.Lock()
+		if c.ill && c.lost {
+			c.lost = false
+			c.patience.Reset(c.timeout())
+		}
+		c.verdict.Unlock()
+		select {
+		case c.asked <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // unwell says that the other half is not there, because of err.
@@ -115,7 +142,7 @@ func (c *control) unwell(err error) {
 	if c.ill {
 		return
 	}
-	c.ill = true
+	c.ill, c.lost = true, false
 	c.patience.Reset(c.timeout())
 	c.cfg.Log.Warn("the server does not go on: waiting for it", "server pipe", c.cfg.Attach.Pipe, "cause", err)
 }
@@ -201,7 +228,7 @@ func (c *control) talk(ctx context.Context, conn net.Conn) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-c.w.Retry():
+		case <-c.asked:
 			kind = msgRetry
 		case <-ping.C:
 		}
@@ -260,12 +287,15 @@ const (
 
 func (p *pause) reset() { p.next = 0 }
 
-func (p *pause) sleep(ctx context.Context) error {
+// sleep waits, not longer than until wake has a token; nil has none.
+func (p *pause) sleep(ctx context.Context, wake <-chan struct{}) error {
 	p.next = min(max(2*p.next, firstPause), lastPause)
 	t := time.NewTimer(p.next/2 + rand.N(p.next/2))
 	defer t.Stop()
 	select {
 	case <-t.C:
+		return nil
+	case <-wake:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -206,7 +206,7 @@ func (a *sendAgent) Run(ctx context.Context, p *pipeline.Port) error {
 			}
 		}
 		a.s.cfg.Log.Debug("an agent's connection has ended", "agent", a.number, "cause", err)
-		if err := wait.sleep(ctx); err != nil {
+		if err := wait.sleep(ctx, nil); err != nil {
 			return err
 		}
 	}
