@@ -24,6 +24,7 @@ const (
 // report is the one message of the process in the background to the one that started it.
 type report struct {
 	Ready bool         `json:"ready"`
+	Notes string       `json:"notes,omitempty"` // what the user is told besides
 	Error *daemonError `json:"error,omitempty"`
 }
 
@@ -103,6 +104,9 @@ func mountInBackground(ctx context.Context, o *mountOptions) error {
 	if err := json.NewDecoder(reportRead).Decode(&r); err != nil {
 		return fmt.Errorf("the mount ended before it could be used: %w; its log is %s", cmd.Wait(), log.Name())
 	}
+	if o.notes != nil {
+		fmt.Fprint(o.notes, r.Notes)
+	}
 	if r.Error != nil {
 		return errors.Join(r.Error, ignoreExit(cmd.Wait()))
 	}
@@ -169,7 +173,7 @@ func (h *handoff) key() (key [32]byte, err error) {
 	return key, nil
 }
 
-func (h *handoff) ready() { h.send(report{Ready: true}) }
+func (h *handoff) ready(notes string) { h.send(report{Ready: true, Notes: notes}) }
 
 // failed reports why the mount can't be used. It says false when there is nobody to tell any more.
 func (h *handoff) failed(err error) bool {

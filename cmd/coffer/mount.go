@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,9 +85,11 @@ func runMount(ctx context.Context, o *mountOptions) error {
 // failure goes back through another.
 func runMountHandedOff(ctx context.Context, o *mountOptions) error {
 	h := inheritHandoff()
+	var notes strings.Builder
+	o.notes = io.MultiWriter(o.notes, &notes)
 	s, err := openStore(ctx, &o.volumeOptions, func(context.Context, media.Medium) ([32]byte, error) { return h.key() })
 	if err == nil {
-		err = serveMount(ctx, o, s, h.ready)
+		err = serveMount(ctx, o, s, func() { h.ready(notes.String()) })
 	}
 	// Once the other process has gone, the log is all that is left to tell.
 	if !h.failed(err) {

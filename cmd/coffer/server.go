@@ -80,11 +80,11 @@ func openServer(ctx context.Context, o *volumeOptions, key openKey) (*opened, er
 	if s.master, err = openServerKey(ctx, s.id, o, key); err != nil {
 		return nil, err
 	}
-	s.volume = chunkfmt.DeriveVolumeKeys(s.master, s.id, o.name).ID
+	s.keys(o.name)
 	if s.state, err = stateFolder(s.id, s.volume); err != nil {
 		return nil, err
 	}
-	if s.spool, err = o.spool.open(ctx, s.state, s.volume); err != nil {
+	if s.spool, err = o.spool.open(ctx, s.state, s.origin, s.volume); err != nil {
 		return nil, err
 	}
 	m := remote.New(remote.Config{

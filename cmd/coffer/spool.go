@@ -99,14 +99,14 @@ type openSpool struct {
 }
 
 // open opens the spool that is asked for, or the one that has something of the volume still; nil: there is none.
-func (o *spoolOptions) open(ctx context.Context, state string, v chunkfmt.VolumeID) (*openSpool, error) {
+func (o *spoolOptions) open(ctx context.Context, state string, origin, v chunkfmt.VolumeID) (*openSpool, error) {
 	kept, err := readSpoolFile(state)
 	if err != nil {
 		return nil, err
 	}
 	asked := spoolFile{Dir: string(o.dir), Limit: int64(o.limit)}
 	if kept.Dir != "" && kept.Dir != asked.Dir {
-		left, err := kept.open(ctx, v, false)
+		left, err := kept.open(ctx, origin, v, false)
 		if errors.Is(err, media.ErrNotExist) {
 			return nil, fmt.Errorf("%w: the spool of the volume, %s, is not there: is its disk mounted? Without it, remove %s",
 				err, kept.Dir, spoolFilePath(state))
@@ -129,7 +129,7 @@ func (o *spoolOptions) open(ctx context.Context, state string, v chunkfmt.Volume
 	if asked.Dir == "" {
 		return nil, nil
 	}
-	s, err := asked.open(ctx, v, true)
+	s, err := asked.open(ctx, origin, v, true)
 	if err != nil {
 		return nil, err
 	}
@@ -140,12 +140,12 @@ func (o *spoolOptions) open(ctx context.Context, state string, v chunkfmt.Volume
 	return s, err
 }
 
-func (f spoolFile) open(ctx context.Context, v chunkfmt.VolumeID, create bool) (*openSpool, error) {
+func (f spoolFile) open(ctx context.Context, origin, v chunkfmt.VolumeID, create bool) (*openSpool, error) {
 	m, err := dir.Open(f.Dir, dir.Options{Create: create})
 	if err != nil {
 		return nil, err
 	}
-	near, err := spool.OpenNear(ctx, m, v, f.Limit)
+	near, err := spool.OpenNear(ctx, media.At(m, origin, v), origin, f.Limit)
 	if errors.Is(err, spool.ErrLimit) {
 		err = fmt.Errorf("%w: %w", errUsage, err)
 	}

@@ -88,8 +88,9 @@ type opened struct {
 	path   string     // of the store, absolute; or its address
 	id     chunkfmt.StoreID
 	master [32]byte
-	volume chunkfmt.VolumeID
-	state  string // the state folder of the volume
+	volume chunkfmt.VolumeID // under which it lies in the store
+	origin chunkfmt.VolumeID // that is in its chunks: another one if it is a branch
+	state  string            // the state folder of the volume
 }
 
 // openKey gives the key of a store that lies on m, sealed.
@@ -113,7 +114,7 @@ func openStore(ctx context.Context, o *volumeOptions, key openKey) (_ *opened, e
 	}()
 	if o.key.recoveryKeyFile != "" {
 		// Nothing in the store says what its key is; only that it opens something.
-		if known, err := s.medium.List(ctx, media.VolumePrefix(s.volume)); err != nil {
+		if known, err := s.medium.List(ctx, media.VolumePrefix(s.origin)); err != nil {
 			return nil, err
 		} else if len(known) == 0 {
 			return nil, fmt.Errorf("%s: %w: the recovery key opens no volume %s in this store", o.displayed(), keyring.ErrWrongKey, o.name)
@@ -152,9 +153,16 @@ func openDirectory(ctx context.Context, o *volumeOptions, key openKey) (_ *opene
 	if s.master, err = key(ctx, m); err != nil {
 		return nil, err
 	}
-	s.volume = chunkfmt.DeriveVolumeKeys(s.master, s.id, o.name).ID
+	s.keys(o.name)
+	s.medium = media.At(m, s.origin, s.volume)
 	s.state, err = stateFolder(s.id, s.volume)
 	return s, err
+}
+
+// keys derives what the volume is called in the store.
+func (s *opened) keys(name string) {
+	keys, place := mover.Keys(s.master, s.id, name)
+	s.origin, s.volume = keys.ID, place
 }
 
 // unlocked is the key that the options give.
@@ -199,6 +207,12 @@ func openVolume(ctx context.Context, s *opened, o *volumeOptions, holder string)
 	v := &volume{opened: s, name: o.name, monitor: monitor.New()}
 	if v.source, err = mover.OpenSource(ctx, v.monitor, options); err != nil {
 		return nil, err
+	}
+	if branch := v.source.Branch(); branch != "" && o.notes != nil {
+		fmt.Fprintf(o.notes, `Another machine has taken the volume %[1]s over while this one had something in its spool that was not on the server.
+All of it is kept, with the tree as this machine had it, as the volume %[2]s: mount it with --volume %[2]s.
+The volume %[1]s is as the other machine has it.
+`, o.name, branch)
 	}
 	v.tree, err = tree.New(ctx, tree.Config{
 		Index: v.source.Index(), Collector: tree.FromStage(v.source.Collector()),

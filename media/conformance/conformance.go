@@ -47,6 +47,7 @@ func Run(t *testing.T, open func(t *testing.T) media.Medium) {
 		{"Replace", replace},
 		{"Space", space},
 		{"Locks", locks},
+		{"Links", links},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := open(t)

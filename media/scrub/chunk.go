@@ -43,8 +43,8 @@ func isFormat(err error) bool {
 }
 
 // chunk checks one chunk, what stands behind tags from an offset on.
-func (s *scrub) chunk(ctx context.Context, v chunkfmt.VolumeID, id chunkfmt.ChunkID, info media.Info, from int64) error {
-	c := &chunkScrub{scrub: s, ctx: ctx, of: v, id: id, info: info, from: from, w: s.window(ctx, info.Name)}
+func (s *scrub) chunk(ctx context.Context, id chunkfmt.ChunkID, info media.Info, from int64) error {
+	c := &chunkScrub{scrub: s, ctx: ctx, of: s.volume.origin, id: id, info: info, from: from, w: s.window(ctx, info.Name)}
 	err := c.run()
 	c.tellUnreadable()
 	if errors.Is(err, media.ErrNotExist) {

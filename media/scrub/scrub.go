@@ -129,13 +129,20 @@ func (s *scrub) object(ctx context.Context, list []media.Info, i int, from int64
 			}
 			s.volume = volume
 		}
-		return s.chunk(ctx, v, id, list[i], from)
+		return s.chunk(ctx, id, list[i], from)
 	}
 	if isPair(name) {
 		return nil // by pairs
 	}
+	if _, ok := media.ParseBranchName(name); ok {
+		return nil // it was read with the chunks
+	}
 	if v, ok := media.ParseCatalogName(name); ok {
-		return s.catalog(ctx, v, list[i])
+		origin, err := media.Origin(ctx, s.medium, v)
+		if err != nil {
+			return err
+		}
+		return s.catalog(ctx, origin, list[i])
 	}
 	if len(s.result.Foreign) < foreignLimit {
 		s.result.Foreign = append(s.result.Foreign, name)

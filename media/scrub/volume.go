@@ -11,6 +11,8 @@ import (
 // volume is what has to be known of a volume's sessions to tell damage from what a crash leaves.
 type volume struct {
 	id chunkfmt.VolumeID
+	// origin is the volume that this one is a branch of, whose chunks they are; itself as a rule.
+	origin chunkfmt.VolumeID
 	// last is up to where the session of that ordinal counts, as the one that goes on from it says; a
 	// session that is missing here has no successor.
 	last   map[uint32]chunkfmt.Seq
@@ -26,7 +28,11 @@ type volume struct {
 // chunks of these lengths, was true before any chunk is looked at, so what is written meanwhile is never
 // taken for damage.
 func (s *scrub) openVolume(ctx context.Context, id chunkfmt.VolumeID, list []media.Info) (*volume, error) {
-	v := &volume{id: id, last: map[uint32]chunkfmt.Seq{}, stable: map[uint32]chunkfmt.Seq{}}
+	origin, err := media.Origin(ctx, s.medium, id)
+	if err != nil {
+		return nil, err
+	}
+	v := &volume{id: id, origin: origin, last: map[uint32]chunkfmt.Seq{}, stable: map[uint32]chunkfmt.Seq{}}
 	for _, info := range list {
 		of, chunk, ok := media.ParseChunkName(info.Name)
 		if !ok || of != id {

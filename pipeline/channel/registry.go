@@ -224,3 +224,39 @@ func (r *Registry) Revoke(name string) error {
 	}
 	return fmt.Errorf("%s: %w", name, ErrNoClient)
 }
+
+// maxVolumes bounds how many branches a client can have made.
+const maxVolumes = 100
+
+// Grant gives a volume to whoever has another one, which it is a branch of. ErrRefused if anybody has it, or nobody the
+// other, or there would be too many.
+func (r *Registry) Grant(of, v chunkfmt.VolumeID) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all, err := r.Clients()
+	if err != nil {
+		return err
+	}
+	var owner *Client
+	for i, c := range all {
+		if slices.Contains(c.Volumes, of.String()) {
+			owner = &all[i]
+		}
+		if slices.Contains(c.Volumes, v.String()) && !slices.Contains(c.Volumes, of.String()) {
+			return fmt.Errorf("%w: volume %v is another's", ErrRefused, v)
+		}
+	}
+	switch {
+	case owner == nil:
+		return fmt.Errorf("%w: nobody has volume %v", ErrRefused, of)
+	case slices.Contains(owner.Volumes, v.String()):
+		return nil
+	case len(owner.Volumes) >= maxVolumes:
+		return fmt.Errorf("%w: %s has %d volumes", ErrRefused, owner.Name, len(owner.Volumes))
+	}
+	owner.Volumes = append(owner.Volumes, v.String())
+	if err := writeJSON(r.clientPath(fileOf(owner.Key)), owner, writeFile); err != nil {
+		return fmt.Errorf("give volume %v to %s: %w", v, owner.Name, err)
+	}
+	return nil
+}

@@ -92,6 +92,7 @@ type StoreAnswer struct {
 //
 //	GET    /v1/store                          which store this is: StoreAnswer
 //	       /v1/volumes/{volume}/…             what is stored of a volume, see remote.Handler
+//	POST   /v1/volumes/{volume}/branches      a branch of it, for what came too late: BranchRequest
 //	POST   /v1/pipes                          the receiving half of a pipe: agent.Attach, agent.Attached
 //	GET    /v1/pipes/{pipe}/agents/{agent}    upgraded: buffers
 //	GET    /v1/pipes/{pipe}/acks              upgraded: acknowledgements
@@ -104,6 +105,7 @@ func (d *Destination) Handler() http.Handler {
 		channel.Answer(w, http.StatusOK, StoreAnswer{d.o.Store.String()})
 	})
 	mux.HandleFunc("/v1/volumes/{volume}/", d.volume)
+	mux.HandleFunc("POST /v1/volumes/{volume}/branches", d.branch)
 	mux.HandleFunc("POST "+agent.Pipes, d.attach)
 	mux.HandleFunc("GET "+agent.Pipes+"/{pipe}/agents/{agent}", d.agent)
 	mux.HandleFunc("GET "+agent.Pipes+"/{pipe}/acks", d.acks)

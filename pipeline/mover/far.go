@@ -56,7 +56,7 @@ func (s *Source) lockState(ctx context.Context) error {
 // send makes the last stage of a pipe that ends on another machine.
 func (s *Source) send(pipe string, id chunkfmt.SessionID, begin beginning) func(*stage.Writer) pipeline.StageSpec {
 	return func(w *stage.Writer) pipeline.StageSpec {
-		s.sender = s.newSender(pipe, s.keys.ID, forward.Session{ID: id, Ordinal: begin.ordinal, Acked: begin.prev.Seq}, w)
+		s.sender = s.newSender(pipe, s.place, forward.Session{ID: id, Ordinal: begin.ordinal, Acked: begin.prev.Seq}, w)
 		return s.sender.Spec()
 	}
 }

@@ -27,7 +27,9 @@ type farVolume struct {
 
 	running atomic.Pointer[farPipe] // set under mu
 
-	mu      sync.Mutex // guards what follows; held while a pipe is made, and while the catalog is opened
+	mu      sync.Mutex        // guards what follows; held while a pipe is made, and while the catalog is opened
+	origin  chunkfmt.VolumeID // what it is a branch of, or itself
+	medium  media.Medium      // where its chunks are, by the names that they have in origin; nil: not known yet
 	catalog *media.Catalog
 	unlock  func() error
 	handler http.Handler
@@ -64,17 +66,33 @@ func (v *farVolume) open(ctx context.Context) error {
 	return v.openLocked(ctx)
 }
 
+// place finds where the volume's chunks are. mu is held.
+func (v *farVolume) place(ctx context.Context) error {
+	if v.medium != nil {
+		return nil
+	}
+	origin, err := media.Origin(ctx, v.d.o.Medium, v.id)
+	if err != nil {
+		return err
+	}
+	v.origin, v.medium = origin, media.At(v.d.o.Medium, origin, v.id)
+	return nil
+}
+
 func (v *farVolume) openLocked(ctx context.Context) (err error) {
 	if v.handler != nil {
 		return nil
 	}
+	if err := v.place(ctx); err != nil {
+		return err
+	}
 	unlock := func() error { return nil }
-	if locker, ok := v.d.o.Medium.(media.Locker); ok {
-		if unlock, err = locker.Lock(ctx, media.VolumePrefix(v.id)+"lock", "coffer serve"); err != nil {
+	if locker, ok := v.medium.(media.Locker); ok {
+		if unlock, err = locker.Lock(ctx, media.VolumePrefix(v.origin)+"lock", "coffer serve"); err != nil {
 			return err
 		}
 	}
-	c, err := media.OpenCatalog(v.d.life, v.d.o.CatalogPath(v.id), v.d.o.Medium, v.id, media.CatalogOptions{Log: v.d.o.Log})
+	c, err := media.OpenCatalog(v.d.life, v.d.o.CatalogPath(v.id), v.medium, v.origin, media.CatalogOptions{Log: v.d.o.Log})
 	if err != nil {
 		return errors.Join(err, unlock())
 	}
@@ -83,7 +101,7 @@ func (v *farVolume) openLocked(ctx context.Context) (err error) {
 	}
 	v.catalog, v.unlock = c, unlock
 	v.handler = remote.Handler(remote.Volume{
-		ID: v.id, Medium: v.d.o.Medium, Places: c.Places, Space: v.space,
+		ID: v.origin, Medium: v.medium, Places: c.Places, Space: v.space,
 		Lease:   v.grant,
 		Release: func(r *http.Request) error { return v.lease.release(channel.ClientOf(r.Context()), v.d.o.Clock()) },
 	})
@@ -106,7 +124,7 @@ func (v *farVolume) grant(r *http.Request, asked remote.Lease) error {
 
 // space is what the medium has left, and the client's quota.
 func (v *farVolume) space(r *http.Request) (media.Space, error) {
-	spacer, ok := v.d.o.Medium.(media.Spacer)
+	spacer, ok := v.medium.(media.Spacer)
 	if !ok {
 		return media.Space{}, errors.ErrUnsupported
 	}
@@ -124,9 +142,9 @@ func (v *farVolume) space(r *http.Request) (media.Space, error) {
 // limited is the medium within a client's quota.
 func (v *farVolume) limited(limit uint64) media.Medium {
 	if limit == 0 {
-		return v.d.o.Medium
+		return v.medium
 	}
-	q := &quota{Medium: v.d.o.Medium, limit: int64(min(limit, 1<<62))}
+	q := &quota{Medium: v.medium, limit: int64(min(limit, 1<<62))}
 	q.used.Store(int64(v.used()))
 	return q
 }
@@ -149,6 +167,9 @@ func (v *farVolume) attach(ctx context.Context, c channel.Client, a agent.Attach
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if err := v.place(ctx); err != nil {
+		return agent.Attached{}, err
+	}
 	// Who was followed is told so, whoever has the lease now.
 	if _, _, err := v.chunksOf(ctx, a.Ordinal); err != nil {
 		return agent.Attached{}, err
@@ -183,7 +204,7 @@ func (v *farVolume) start(ctx context.Context, c channel.Client, a agent.Attach,
 	log := v.d.o.Log.With("client", c.Name)
 	r := agent.NewReceiver(a.Agents, troubleOf, log)
 	in := stage.NewIntake(stage.IntakeConfig{
-		Store: v.d.o.Store, Volume: v.id, Session: session, Ordinal: a.Ordinal, Acked: a.Acked, Chunk: chunk,
+		Store: v.d.o.Store, Volume: v.origin, Session: session, Ordinal: a.Ordinal, Acked: a.Acked, Chunk: chunk,
 		Medium: v.limited(c.Quota), Catalog: v.catalog, ChunkSize: v.d.o.ChunkBytes,
 		OnAcked: r.OnAcked, OnStalled: r.OnStalled, Log: log, Faults: v.d.o.Faults,
 	})
@@ -237,7 +258,7 @@ func troubleOf(err error) agent.Trouble {
 // chunksOf lists the chunks of a session and gives the number of the last; 0: it has none. A later session makes it
 // void.
 func (v *farVolume) chunksOf(ctx context.Context, ordinal uint32) (own []string, last uint32, err error) {
-	infos, err := v.d.o.Medium.List(ctx, media.VolumePrefix(v.id))
+	infos, err := v.medium.List(ctx, media.VolumePrefix(v.origin))
 	if err != nil {
 		return nil, 0, fmt.Errorf("find the last chunk: %w", err)
 	}
@@ -271,7 +292,7 @@ func (v *farVolume) continues(ctx context.Context, a agent.Attach, session chunk
 		return last, nil
 	}
 	for _, name := range own {
-		if err := v.d.o.Medium.Remove(ctx, name); err != nil {
+		if err := v.medium.Remove(ctx, name); err != nil {
 			return 0, fmt.Errorf("remove what a session left that had not begun: %w", err)
 		}
 	}
@@ -285,19 +306,25 @@ func (v *farVolume) continues(ctx context.Context, a agent.Attach, session chunk
 
 // belongs compares the session in a chunk's header. What has no header yet belongs to nobody else.
 func (v *farVolume) belongs(ctx context.Context, name string, session chunkfmt.SessionID) error {
+	of, ok, err := v.sessionOf(ctx, name)
+	if err == nil && ok && of != session {
+		err = fmt.Errorf("%s: %w", name, errVoid)
+	}
+	return err
+}
+
+// sessionOf reads in a chunk's header which session's it is. What can't be read is not what counts.
+func (v *farVolume) sessionOf(ctx context.Context, name string) (_ chunkfmt.SessionID, ok bool, err error) {
 	var b [chunkfmt.ChunkHeaderSize]byte
-	n, err := v.d.o.Medium.ReadAt(ctx, name, b[:], 0)
+	n, err := v.medium.ReadAt(ctx, name, b[:], 0)
 	if err != nil && err != io.EOF {
-		return fmt.Errorf("find whose chunk it is: %w", err)
+		return chunkfmt.SessionID{}, false, fmt.Errorf("find whose chunk it is: %w", err)
 	}
 	if n < len(b) {
-		return nil
+		return chunkfmt.SessionID{}, false, nil
 	}
 	h, err := chunkfmt.ParseChunkHeader(b[:])
-	if err == nil && h.Session != session {
-		return fmt.Errorf("%s: %w", name, errVoid)
-	}
-	return nil // what can't be read is not what counts
+	return h.Session, err == nil, nil
 }
 
 func (p *farPipe) hasEnded() bool {

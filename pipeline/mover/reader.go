@@ -35,8 +35,7 @@ type Reader struct {
 // Errors are those of OpenSource, but media.ErrLocked; index.ErrLocked if another
 // process keeps the index for longer than ten seconds.
 func OpenReader(ctx context.Context, o Options, copied string) (_ *Reader, err error) {
-	o.defaults()
-	s := &Source{o: o, keys: chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)}
+	s := newSource(o)
 	r := &Reader{}
 	err = s.openLog(ctx, "")
 	r.closers, s.closers = s.closers, nil

@@ -22,11 +22,15 @@ type Report struct {
 // and closes them. The log must still extend what this machine acknowledged. It
 // takes the volume's lock, writes nothing to the log, and can be repeated.
 func Rebuild(ctx context.Context, o Options) (_ Report, err error) {
-	o.defaults()
-	s := &Source{o: o, keys: chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)}
+	s := newSource(o)
 	defer func() { err = errors.Join(err, s.release()) }()
 	if err := s.openState(ctx); err != nil {
 		return Report{}, err
+	}
+	if s.spool != nil {
+		if err := s.lock(ctx); err != nil {
+			return Report{}, err
+		}
 	}
 	if s.catalog != nil {
 		if err := s.catalog.Rebuild(ctx); err != nil {

@@ -107,5 +107,10 @@ func (s *Source) forget() error {
 	if err := s.heads.Reset(); err != nil {
 		return err
 	}
+	if s.spool != nil {
+		if err := s.spool.sent.Reset(); err != nil {
+			return err
+		}
+	}
 	return s.resetIndex()
 }

@@ -27,12 +27,14 @@ import (
 type Source struct {
 	o       Options
 	keys    chunkfmt.VolumeKeys
+	place   chunkfmt.VolumeID // under which the volume lies in the store
 	log     *log
 	index   *index.Index
 	heads   *headFile
 	catalog *media.Catalog // nil where the store is on another machine
 	sender  *agent.Sender  // nil where the store is here, or behind a spool
 	spool   *spooling      // nil without one
+	branch  string         // see Branch
 	flight  *stage.Flight
 	groups  *stage.Groups
 	writer  *stage.Writer
@@ -54,15 +56,26 @@ type Starter interface {
 // ErrForked, ErrCut, ErrDamaged of this package; what the medium returns. After
 // an error nothing is left open.
 func OpenSource(ctx context.Context, m Starter, o Options) (_ *Source, err error) {
-	o.defaults()
-	s := &Source{o: o, keys: chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)}
+	s := newSource(o)
 	defer func() {
+		if err != nil && s.branch != "" {
+			err = fmt.Errorf("what was in the spool is kept as the volume %s: %w", s.branch, err)
+		}
 		if err != nil {
 			err = errors.Join(err, s.release())
 		}
 	}()
 	if err := s.openState(ctx); err != nil {
 		return nil, err
+	}
+	if s.spool != nil {
+		// Before the lease is asked for: who comes too late may not get it.
+		if err := s.spool.settle(ctx, m); err != nil {
+			return nil, err
+		}
+		if err := s.lock(ctx); err != nil {
+			return nil, err
+		}
 	}
 	begin, err := s.recover(ctx)
 	if err != nil {
@@ -72,6 +85,13 @@ func OpenSource(ctx context.Context, m Starter, o Options) (_ *Source, err error
 		return nil, err
 	}
 	return s, nil
+}
+
+func newSource(o Options) *Source {
+	o.defaults()
+	s := &Source{o: o}
+	s.keys, s.place = Keys(o.Master, o.Store, o.Volume)
+	return s
 }
 
 func (o *Options) defaults() {
@@ -95,7 +115,7 @@ func (o *Options) defaults() {
 	}
 }
 
-// openState takes the lock and opens what this machine keeps of the volume.
+// openState takes the lock, but where there is a spool, and opens what this machine keeps of the volume.
 func (s *Source) openState(ctx context.Context) error {
 	if err := os.MkdirAll(s.o.StateDir, 0o700); err != nil {
 		return fmt.Errorf("make the state folder: %w", err)
@@ -109,8 +129,10 @@ func (s *Source) openState(ctx context.Context) error {
 	if err := s.openLog(ctx, s.o.spoolCatalog()); err != nil {
 		return err
 	}
-	if err := s.lock(ctx); err != nil {
-		return err
+	if s.spool == nil {
+		if err := s.lock(ctx); err != nil {
+			return err
+		}
 	}
 	var err error
 	if s.heads, err = openHeadFile(s.o.StateDir); err != nil {

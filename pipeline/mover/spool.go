@@ -133,7 +133,7 @@ func (sp *spooling) write(config *stage.Config) {
 // forward begins to move on what is near by, and what the session that is about to begin puts there.
 func (sp *spooling) forward(ctx context.Context, m Starter, id chunkfmt.SessionID, begin beginning) {
 	live := forward.Session{ID: id, Ordinal: begin.ordinal, Acked: begin.prev.Seq}
-	sp.f = forward.Start(ctx, sp.config(m, sp.s.keys.ID), append(sp.unsent, live))
+	sp.f = forward.Start(ctx, sp.config(m, sp.s.place), append(sp.unsent, live))
 }
 
 func (sp *spooling) config(m Starter, volume chunkfmt.VolumeID) forward.Config {

@@ -9,13 +9,17 @@ import (
 	"math/rand/v2"
 	"net"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
 
 	"coffer/chunkfmt"
+	"coffer/media"
 	"coffer/media/dir"
+	"coffer/media/remote"
 	"coffer/media/spool"
 	"coffer/pipeline/agent"
 	"coffer/pipeline/channel"
@@ -411,5 +415,139 @@ func TestSpoolAfterALateRequest(t *testing.T) {
 	w = mustOpen(t, g.far(t, d, filepath.Join(t.TempDir(), "other"), nil))
 	w.want(map[string]string{"a": "1", "b": "2", "c": "3"})
 	w.wantGroups(3)
+	w.end()
+}
+
+// TestBranch: a machine takes the volume over while another one has something in its spool that the server does not have.
+// When that one comes back, what it had becomes a branch with all that it saw, once, and it goes on with the volume as the
+// other machine has it.
+func TestBranch(t *testing.T) {
+	t.Parallel()
+	for _, more := range []bool{false, true} {
+		t.Run(fmt.Sprintf("more sessions %v", more), func(t *testing.T) {
+			t.Parallel()
+			d := newDoors(t)
+			o := d.client.far(t, d, t.TempDir(), nil)
+			keys := chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)
+			first := d.letVolume("first", keys.ID)
+			second := d.letVolume("second", keys.ID, "first")
+			state, path := filepath.Join(t.TempDir(), "state"), t.TempDir()
+			way := &gate{Way: first.link}
+			open := func() Options {
+				o := spooled(t, first.far(t, d, state, nil), path, 16<<20)
+				o.Far.Way = way
+				o.Medium = first.at(keys.ID, true, false)
+				return o
+			}
+			w := mustOpen(t, open())
+			w.put("a", "1")
+			w.put("b", "1")
+			w.drain()
+			way.set(true)
+			w.put("a", "2") // only in the spool
+			w.put("c", "2")
+			if more {
+				w.crash()
+				w = mustOpen(t, open())
+				w.put("d", "3")
+			}
+			w.crash()
+
+			theirs := second.far(t, d, t.TempDir(), nil)
+			d.setNow(d.time().Add(time.Hour))
+			if _, err := OpenSource(t.Context(), starter{}, theirs); !errors.Is(err, media.ErrLocked) {
+				t.Fatalf("another machine while the spool is not empty: %v", err)
+			}
+			theirs.Medium = second.at(keys.ID, false, true)
+			w = mustOpen(t, theirs)
+			w.want(map[string]string{"a": "1", "b": "1"})
+			w.put("b", "theirs")
+			w.put("e", "theirs")
+
+			way.set(false)
+			// The branch is made although the volume itself is the other machine's.
+			_, err := OpenSource(t.Context(), starter{}, open())
+			if !errors.Is(err, media.ErrLocked) || !strings.Contains(err.Error(), "main.branch-") {
+				t.Fatalf("the first machine while the other one writes: %v", err)
+			}
+			w.end()
+			o = open()
+			w = mustOpen(t, o)
+			w.want(map[string]string{"a": "1", "b": "theirs", "e": "theirs"})
+			if w.s.Branch() != "" || o.spoolUsed() > 1000 {
+				t.Errorf("branch %q once more; the spool has %d bytes", w.s.Branch(), o.spoolUsed())
+			}
+			w.put("f", "mine")
+			o.Spool.Linger = time.Minute
+			w.end()
+
+			name := regexp.MustCompile(`main\.branch-[0-9a-f]+`).FindString(err.Error())
+			want := map[string]string{"a": "2", "b": "1", "c": "2"}
+			if more {
+				want["d"] = "3"
+			}
+			for _, g := range []*guest{first, second} {
+				o := g.far(t, d, t.TempDir(), nil)
+				o.Volume = name
+				_, place := Keys(o.Master, o.Store, name)
+				o.Medium = g.at(place, false, false)
+				o.Far.Locator = o.Medium.(stage.Locator)
+				w := mustOpen(t, o)
+				w.want(want)
+				w.wantGroups(3)
+				w.put("e", "goes on")
+				want["e"] = "goes on"
+				w.end()
+			}
+		})
+	}
+}
+
+// at is the guest's medium for a volume.
+func (g *guest) at(place chunkfmt.VolumeID, keep, takeOver bool) *remote.Medium {
+	return remote.New(remote.Config{
+		Client: g.link.HTTP(), Base: g.link.Base() + "/v1/volumes/" + place.String(), Keep: keep, TakeOver: takeOver,
+	})
+}
+
+// TestSpoolThatIsThere: a machine takes the volume over when all that the other one had in its spool was on the server
+// already, but the other one did not know. Nothing is branched.
+func TestSpoolThatIsThere(t *testing.T) {
+	t.Parallel()
+	d := newDoors(t)
+	o := d.client.far(t, d, t.TempDir(), nil)
+	keys := chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)
+	first := d.letVolume("first", keys.ID)
+	second := d.letVolume("second", keys.ID, "first")
+	state, path := filepath.Join(t.TempDir(), "state"), t.TempDir()
+	o = spooled(t, first.far(t, d, state, nil), path, 16<<20)
+	deaf := &lateWay{Link: first.link}
+	o.Far.Way = deaf
+	w := mustOpen(t, o)
+	w.put("a", "1")
+	for deadline := time.Now().Add(time.Minute); ; {
+		pipes := d.pipes()
+		if len(pipes) > 0 && pipes[0].current() != nil && pipes[0].current().intake.Acked() == w.s.Writer().Acked() {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the server does not acknowledge")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	w.crash()
+	theirs := second.far(t, d, t.TempDir(), nil)
+	theirs.Medium = second.at(keys.ID, false, true)
+	w = mustOpen(t, theirs)
+	w.put("b", "theirs")
+	w.end()
+	o = spooled(t, first.far(t, d, state, nil), path, 16<<20)
+	w = mustOpen(t, o)
+	w.want(map[string]string{"a": "1", "b": "theirs"})
+	if w.s.Branch() != "" {
+		t.Errorf("branch %q of what was there", w.s.Branch())
+	}
+	w.put("c", "mine")
+	o.Spool.Linger = time.Minute
 	w.end()
 }

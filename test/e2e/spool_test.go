@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -145,4 +146,79 @@ func TestSpoolFull(t *testing.T) {
 	two.laptop.Run(t, "sync", "--remote", two.mnt)
 	m.Unmount(t)
 	two.see(t, other, "on another machine", "files", want)
+}
+
+// TestTakeOver: a machine with something in its spool is cut off from the server, and another one takes the volume over.
+// The first one, still mounted, is told so when it is back; mounted again, what it had becomes a branch that both can
+// read, and the volume is as the other machine has it.
+func TestTakeOver(t *testing.T) {
+	dir := t.TempDir()
+	server := rig.NewUser(t, filepath.Join(dir, "host")).Serve(t, filepath.Join(dir, "store"))
+	relay := rig.NewRelay(t, server.Address)
+	laptop, other := rig.NewUser(t, filepath.Join(dir, "laptop")), rig.NewUser(t, filepath.Join(dir, "other"))
+	mnt, spool := filepath.Join(dir, "mnt"), filepath.Join(dir, "spool")
+	laptops, others := "coffer://"+relay.Address, "coffer://"+server.Address
+	m := laptop.Mount(t, server.Invite(t, "laptop", relay.Address), mnt, "--spool", spool)
+	recovery := secretFile(t, filepath.Join(dir, "recovery"), laptop.Run(t, "key", "export", laptops))
+	other.Run(t, "key", "import", server.Invite(t, "other", server.Address, "--with", "laptop"), recovery)
+	write := func(m *rig.Mount, name, content string) {
+		t.Helper()
+		rig.Must(t, os.WriteFile(m.Path(name), []byte(content), 0o644))
+	}
+	write(m, "shared", "both saw it")
+	laptop.Run(t, "sync", "--remote", mnt)
+	relay.Hole(true)
+	relay.Reset(1 << 20)
+	write(m, "late", "only in the spool")
+	write(m, "shared", "changed on the laptop")
+	m.Sync(t)
+
+	theirs := filepath.Join(dir, "theirs")
+	rig.Must(t, os.Mkdir(theirs, 0o755))
+	code, _, stderr := other.Try(t, "mount", others, theirs)
+	if code != exitLocked || !strings.Contains(stderr, "--take-over") {
+		t.Errorf("without --take-over: exit code %d, %s", code, stderr)
+	}
+	om := other.Mount(t, others, theirs, "--take-over")
+	write(om, "new", "from the other machine")
+	om.Unmount(t)
+
+	relay.Hole(false)
+	relay.Reset(1 << 20)
+	awaitStatus(t, laptop, "a later session of the volume has begun")
+	if err := os.WriteFile(m.Path("more"), nil, 0o644); err == nil {
+		t.Error("a file is made in a volume that another machine has gone on with")
+	}
+	if b, err := os.ReadFile(m.Path("late")); err != nil || string(b) != "only in the spool" {
+		t.Errorf("what is in the spool reads as %q, %v", b, err)
+	}
+	m.Kill()
+
+	m = laptop.Mount(t, laptops, mnt)
+	name := regexp.MustCompile(`main\.branch-[0-9a-f]+`).FindString(m.Log())
+	if name == "" {
+		t.Fatalf("the mount does not say where the spool went:\n%s", m.Log())
+	}
+	want := func(m *rig.Mount, files map[string]string) {
+		t.Helper()
+		for file, content := range files {
+			if b, err := os.ReadFile(m.Path(file)); content != "" && (err != nil || string(b) != content) || content == "" && err == nil {
+				t.Errorf("%s: %q, %v; want %q", file, b, err, content)
+			}
+		}
+	}
+	want(m, map[string]string{"shared": "both saw it", "new": "from the other machine", "late": ""})
+	write(m, "goes on", "as ever")
+	m.Unmount(t)
+	for address, u := range map[string]*rig.User{laptops: laptop, others: other} {
+		m := u.Mount(t, address, mnt, "--volume", name)
+		want(m, map[string]string{"shared": "changed on the laptop", "late": "only in the spool", "new": ""})
+		m.Unmount(t)
+	}
+	if code, stdout, stderr := server.Scrub(t); code != 0 {
+		t.Errorf("scrub of a server with a branch: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	if left := rig.Chunks(t, spool); len(left) > 0 {
+		t.Errorf("the spool has %q", left)
+	}
 }
