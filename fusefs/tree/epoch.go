@@ -125,7 +125,8 @@ func (t *Tree) charge(e *epoch, n int64) {
 	}
 }
 
-// freeze ends the open epoch at one instant of all operations.
+// freeze ends the open epoch at one instant of all operations. The batch of m comes
+// behind that of the epoch.
 func (t *Tree) freeze(slot CutSlot, m stage.Marker) *epoch {
 	t.epochMu.Lock()
 	defer t.epochMu.Unlock()
@@ -140,7 +141,7 @@ func (t *Tree) freeze(slot CutSlot, m stage.Marker) *epoch {
 		t.altered = t.altered || e.altered.Load()
 	}
 	m.Archive.Files, m.Archive.Bytes = uint64(t.inodes.Load()), uint64(t.bytes.Load())
-	m.Batch = e
+	m.Batch = with(e, m.Batch)
 	m.Journalled = func(j stage.Journal) { t.journalled(e, j) }
 	m.Acked = func(err error) { t.acked(e, err) }
 	t.enqueue(e)
