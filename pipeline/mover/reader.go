@@ -200,6 +200,15 @@ func (l *lateCatalog) Places(seq chunkfmt.Seq) ([]chunkfmt.Location, error) {
 	return l.catalog.Places(seq)
 }
 
+// Renew implements stage.Renewer: a cleaner may have been at work since.
+func (l *lateCatalog) Renew(ctx context.Context) error {
+	l.once.Do(func() { l.catalog, l.err = l.open() })
+	if l.err != nil {
+		return l.err
+	}
+	return l.catalog.Refresh(ctx)
+}
+
 func (l *lateCatalog) close() error {
 	l.once.Do(func() { l.err = stage.ErrClosed })
 	if l.catalog == nil {
