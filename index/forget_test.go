@@ -68,8 +68,10 @@ func garbageOf(t require, x *Index, without ...uint32) *Garbage {
 func listed(t require, x *Index, g *Garbage) (all []chunkfmt.Seq) {
 	t.Helper()
 	n := 0
-	g.Ranges(func(r chunkfmt.Removed, groups int) bool {
-		n += groups
+	g.Ranges(3, func(r chunkfmt.Removed, groups int) bool {
+		if n += groups; groups > 3 {
+			t.Fatalf("%d groups in a range of at most 3", groups)
+		}
 		noError(t, x.Groups(func(rec chunkfmt.GroupRecord, _ chunkfmt.Location) bool {
 			if rec.Seq >= r.First && rec.Seq <= r.Last {
 				all = append(all, rec.Seq)
@@ -194,7 +196,7 @@ func TestForgetModel(t *testing.T) {
 					t.Fatalf("nothing refers to %v, want %v", got, want)
 				}
 				var r []chunkfmt.Record
-				g.Ranges(func(rem chunkfmt.Removed, _ int) bool {
+				g.Ranges(1+len(p.groups), func(rem chunkfmt.Removed, _ int) bool {
 					if rapid.IntRange(0, 3).Draw(t, "remove") == 0 {
 						return true
 					}

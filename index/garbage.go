@@ -237,9 +237,9 @@ func (g *Garbage) Has(seq chunkfmt.Seq) bool {
 	return s.known[at/64]&bit != 0 && s.live[at/64]&bit == 0
 }
 
-// Ranges calls f with ranges of numbers, ascending, that hold all groups of the set and none
-// else, and how many, until f returns false. Between two ranges of one session lies a group.
-func (g *Garbage) Ranges(f func(r chunkfmt.Removed, groups int) bool) {
+// Ranges calls f with ranges of numbers, ascending, that hold all groups of the set and no other
+// group, and how many, at most most in one, until f returns false.
+func (g *Garbage) Ranges(most int, f func(r chunkfmt.Removed, groups int) bool) {
 	var r chunkfmt.Removed
 	n := 0
 	end := func() bool {
@@ -254,7 +254,7 @@ func (g *Garbage) Ranges(f func(r chunkfmt.Removed, groups int) bool) {
 				bit := known & -known
 				seq := s.first + chunkfmt.Seq(64*k+bits.TrailingZeros64(bit))
 				dead := s.live[k]&bit == 0
-				if n > 0 && (!dead || seq.Ordinal() != r.First.Ordinal()) && !end() {
+				if n > 0 && (!dead || n == most || seq.Ordinal() != r.First.Ordinal()) && !end() {
 					return
 				}
 				if !dead {

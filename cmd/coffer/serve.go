@@ -202,6 +202,16 @@ func (c *serveControl) Snapshot(context.Context, json.RawMessage) (any, error) {
 // Archives implements monitor.Control: a server has no key.
 func (c *serveControl) Archives(context.Context) (any, error) { return nil, sent(errServes) }
 
+// Forget implements monitor.Control: a server has no key.
+func (c *serveControl) Forget(context.Context, json.RawMessage) (any, error) {
+	return nil, sent(errServes)
+}
+
+// Prune implements monitor.Control: clients prune.
+func (c *serveControl) Prune(context.Context, json.RawMessage) (any, error) {
+	return nil, sent(errServes)
+}
+
 // Index implements monitor.Control: a server has none.
 func (c *serveControl) Index(context.Context) (any, error) { return nil, sent(errServes) }
 

@@ -21,8 +21,11 @@ import (
 // writes nothing to the store: any number read while one writes. It shows what the
 // log was when it was opened. Its parts may be used concurrently until Close.
 type Reader struct {
+	o       Options
+	volume  chunkfmt.VolumeID
 	index   *index.Index
 	groups  *stage.Groups
+	late    *lateCatalog // nil where the store is on another machine
 	closers []func() error
 }
 
@@ -37,7 +40,7 @@ type Reader struct {
 func OpenReader(ctx context.Context, o Options, copied string) (_ *Reader, err error) {
 	o.defaults()
 	s := &Source{o: o, keys: chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)}
-	r := &Reader{}
+	r := &Reader{o: o, volume: s.keys.ID}
 	err = s.openLog(ctx, "")
 	r.closers, s.closers = s.closers, nil
 	if err != nil {
@@ -79,13 +82,25 @@ func (r *Reader) locator(ctx context.Context, s *Source) stage.Locator {
 	if s.o.Far != nil {
 		return s.locator()
 	}
-	l := &lateCatalog{open: func() (*media.Catalog, error) {
+	r.late = &lateCatalog{open: func() (*media.Catalog, error) {
 		c, err := s.openCatalog(ctx, s.o.Medium, "") // in memory: the file is the writer's
 		s.closers = nil                              // close does it
 		return c, err
 	}}
-	r.closers = append(r.closers, l.close)
-	return l
+	r.closers = append(r.closers, r.late.close)
+	return r.late
+}
+
+func (r *Reader) cleaning(ctx context.Context) (*cleaning, error) {
+	c := &cleaning{o: &r.o, volume: r.volume, index: r.index}
+	if r.late == nil {
+		return c, nil
+	}
+	if err := r.late.Renew(ctx); err != nil {
+		return nil, err
+	}
+	c.catalog = r.late.catalog
+	return c, nil
 }
 
 // Index is the view of the log.

@@ -34,6 +34,7 @@ type Source struct {
 	sender  *agent.Sender  // nil where the store is here, or behind a spool
 	spool   *spooling      // nil without one
 	flight  *stage.Flight
+	table   *dedup.Table // used by the pipe only
 	groups  *stage.Groups
 	writer  *stage.Writer
 	pipe    *pipeline.Pipe
@@ -175,6 +176,7 @@ func (s *Source) lock(ctx context.Context) error {
 func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) error {
 	s.flight = stage.NewFlight()
 	table := dedup.New(s.o.DedupBytes, known{s.flight, s.index})
+	s.table = table
 	if s.o.DedupResized != nil {
 		table.Watch(s.o.DedupResized)
 	}
