@@ -13,6 +13,18 @@ type StoreID [16]byte
 // about the volume's name; it is visible.
 type VolumeID [16]byte
 
+// ParseVolumeID reads what String returned.
+func ParseVolumeID(text string) (id VolumeID, err error) {
+	b, err := hex.DecodeString(text)
+	if err == nil && len(b) != len(id) {
+		err = fmt.Errorf("%d bytes", len(b))
+	}
+	if err != nil {
+		return id, fmt.Errorf("volume %.40q: %w: %w", text, ErrDamaged, err)
+	}
+	return VolumeID(b), nil
+}
+
 // SessionID is the 32 random bytes that a session's keys are derived from. It is
 // visible: every chunk header repeats it.
 type SessionID [32]byte

@@ -254,12 +254,16 @@ func TestStill(t *testing.T) {
 	group := func(seq chunkfmt.Seq) chunkfmt.Record {
 		return recGroup(chunkfmt.GroupRecord{Seq: seq, RawLen: 5, Blocks: []chunkfmt.BlockRecord{{Length: 5}}})
 	}
-	a, b, c := chunkfmt.MakeSeq(1, 2), chunkfmt.MakeSeq(1, 70_000), chunkfmt.MakeSeq(2, 1)
-	apply(t, x, group(a), group(b), group(c), recInode(2, file(5)))
+	a, live, c, b := chunkfmt.MakeSeq(1, 2), chunkfmt.MakeSeq(1, 3), chunkfmt.MakeSeq(1, 4), chunkfmt.MakeSeq(1, 70_000)
+	apply(t, x, group(a), group(b), group(c), group(live), recInode(2, file(5)), recInode(3, file(5)),
+		recExtent(3, chunkfmt.Extent{Length: 5, Group: live}))
 	g := garbageOf(t, x)
 	apply(t, x, recExtent(2, chunkfmt.Extent{Length: 5, Group: b}))
 	now, err := x.Still(t.Context(), g)
 	noError(t, err)
+	if all := listed(t, x, now); !slices.Equal(all, []chunkfmt.Seq{a, c}) {
+		t.Errorf("ranges hold %v", all)
+	}
 	if g.Len() != 3 || now.Len() != 2 || !now.Has(a) || now.Has(b) || !now.Has(c) || !g.Has(b) {
 		t.Errorf("%d groups, then %d: %v %v %v", g.Len(), now.Len(), now.Has(a), now.Has(b), now.Has(c))
 	}

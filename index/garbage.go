@@ -59,13 +59,10 @@ func (x *Index) Garbage(ctx context.Context, after chunkfmt.Seq, without ...uint
 // Still finds those of the groups in g to which nothing refers now either.
 func (x *Index) Still(ctx context.Context, g *Garbage) (*Garbage, error) {
 	now := &Garbage{after: g.after}
-	for i := range g.stretches {
-		s := &g.stretches[i]
-		n := stretch{first: s.first, known: slices.Clone(s.known), live: make([]uint64, len(s.live))}
-		for k := range n.known {
-			n.known[k] &^= s.live[k]
-		}
-		now.stretches = append(now.stretches, n)
+	for _, s := range g.stretches {
+		// Those that were live stay what keeps ranges apart.
+		s.live = slices.Clone(s.live)
+		now.stretches = append(now.stretches, s)
 	}
 	err := x.view(func(tx *bolt.Tx, _ *section) error { return now.mark(ctx, tx, nil) })
 	if err != nil {
@@ -104,6 +101,7 @@ func (g *Garbage) look(ctx context.Context, tx *bolt.Tx, after chunkfmt.Seq) err
 				return nil
 			}
 			s.known = append(s.known, make([]uint64, more)...)
+			s.live = append(s.live, make([]uint64, more)...)
 		}
 		s.known[at] |= 1 << (seq % 64)
 		g.after = seq
@@ -114,9 +112,6 @@ func (g *Garbage) look(ctx context.Context, tx *bolt.Tx, after chunkfmt.Seq) err
 
 // mark finds out which of the groups something refers to, and counts the others.
 func (g *Garbage) mark(ctx context.Context, tx *bolt.Tx, without []uint32) error {
-	for i := range g.stretches {
-		g.stretches[i].live = make([]uint64, len(g.stretches[i].known))
-	}
 	kept, err := sealedNumbers(tx)
 	if err != nil {
 		return err

@@ -66,7 +66,7 @@ compressed, sealed and stored. Browsing the mount is the restore.
 		newRestore(), newDump(),
 		newForget(), newPrune(),
 		newRebuild(), newScrub(), newCheck(),
-		newServe(), newInvite(), newClients(), newRevoke(),
+		newServe(), newInvite(), newClients(), newRevoke(), newApprove(),
 		newKey(), newVersion(), newExitCodes(), newNotices(),
 	)
 	return root

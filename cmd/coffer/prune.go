@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -59,15 +60,23 @@ func runPrune(ctx context.Context, o *pruneOptions) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(p)
 	}
-	would := ""
-	if o.request.DryRun {
-		would = "would be "
+	return o.print(p)
+}
+
+func (o *pruneOptions) print(p mover.Pruned) error {
+	back := humanize.IBytes(uint64(max(0, p.Bytes)))
+	said := fmt.Sprintf("%d groups are removed; %d chunks were written anew, which gives back %s.", p.Removed, p.Chunks, back)
+	switch {
+	case o.request.DryRun:
+		said = fmt.Sprintf("%d groups would be removed and %d chunks written anew, which gives back %s.", p.Removed, p.Chunks, back)
+	case !p.Until.IsZero():
+		said = fmt.Sprintf("%d groups are removed. The server keeps them until its administrator approves, and until %v.",
+			p.Removed, p.Until.Format(time.DateTime))
 	}
-	_, err = fmt.Fprintf(o.out, "%d groups %sremoved, %d chunks %swritten anew: %s\n",
-		p.Removed, would, p.Chunks, would, humanize.IBytes(uint64(max(0, p.Bytes))))
-	if err == nil && p.Left > 0 {
-		_, err = fmt.Fprintf(o.out, "%d chunks are left as they are: the log says why\n", p.Left)
+	if p.Left > 0 {
+		said += fmt.Sprintf("\n%d chunks stay as they are: the log says why.", p.Left)
 	}
+	_, err := fmt.Fprintln(o.out, said)
 	return err
 }
 

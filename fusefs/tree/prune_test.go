@@ -181,6 +181,7 @@ type garden struct {
 
 func newGarden(t *testing.T, rng *rand.Rand, change func(*volume)) *garden {
 	g := &garden{volume: newVolume(t, 0, change), ctx: watched(t, 3*time.Minute), rng: rng, archives: map[uint32]map[string][]byte{}}
+	g.clock.Store(1000) // an archive has a time
 	pool := contents(12)
 	for i := range 3 {
 		name := fmt.Sprint("d", i)

@@ -42,6 +42,9 @@ func (l *List) Len() int64 { return l.n }
 // ListSize is how many bytes a list of n ranges takes.
 func ListSize(n int64) int64 { return listHeadSize + n*listRangeSize }
 
+// ListLen is how many ranges a list of size bytes has.
+func ListLen(size int64) int64 { return max(0, size-listHeadSize) / listRangeSize }
+
 // OpenList checks a list of size bytes, all of it. It fails with ErrList.
 func OpenList(f io.ReaderAt, size int64, volume chunkfmt.VolumeID) (*List, error) {
 	r := bufio.NewReaderSize(io.NewSectionReader(f, 0, size), 1<<16)

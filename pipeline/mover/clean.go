@@ -27,13 +27,13 @@ func (s *Source) cleaning() *cleaning {
 
 // Clean takes off the media what was removed. It needs no tree: all that could read or refer to
 // it is gone. It may be ended at any time, and called again.
-func (s *Source) Clean(ctx context.Context) (cleaner.Result, error) {
+func (s *Source) Clean(ctx context.Context) (Pruned, error) {
 	head := s.index.Head()
-	result, err := s.cleaning().run(ctx)
+	p, err := s.cleaning().run(ctx)
 	if err != nil {
-		return result, err
+		return p, err
 	}
-	return result, s.index.Cleaned(head)
+	return p, s.index.Cleaned(head)
 }
 
 // Unclean says whether there may be something to clean, as a prune was ended before its time.
@@ -53,35 +53,67 @@ func (r *Reader) PlanPrune(ctx context.Context, without ...uint32) (Pruned, erro
 	return c.plan(ctx, without)
 }
 
-func (c *cleaning) run(ctx context.Context) (cleaner.Result, error) { return c.local(c.index).Run(ctx) }
+// run takes off the media, here or on a server, what the index says to be removed.
+func (c *cleaning) run(ctx context.Context) (p Pruned, err error) {
+	if c.o.Far == nil {
+		p.Result, err = c.local(c.index).Run(ctx)
+		return p, err
+	}
+	all := func(add func(chunkfmt.Removed) error) (err error) {
+		failed := c.index.Removed(0, math.MaxUint64, func(r chunkfmt.Removed) bool {
+			err = add(r)
+			return err == nil
+		})
+		return errors.Join(failed, err)
+	}
+	err = c.list(all, func(f *os.File, size int64) error { return c.far(ctx, &p, f, size, false) })
+	return p, err
+}
 
 // plan says what a prune would do without some archives.
-func (c *cleaning) plan(ctx context.Context, without []uint32) (Pruned, error) {
-	f, err := NamelessFile(c.o.StateDir)
-	if err != nil {
-		return Pruned{}, err
+func (c *cleaning) plan(ctx context.Context, without []uint32) (p Pruned, err error) {
+	all := func(add func(chunkfmt.Removed) error) (err error) {
+		p.Removed, err = listGarbage(ctx, c.index, without, add)
+		return err
 	}
-	p, err := c.planIn(ctx, f, without)
-	if err = errors.Join(err, f.Close()); err != nil {
+	err = c.list(all, func(f *os.File, size int64) error {
+		if c.o.Far != nil {
+			return c.far(ctx, &p, f, size, true)
+		}
+		l, err := cleaner.OpenList(f, size, c.volume)
+		if err == nil {
+			p.Result, err = c.local(l).Plan(ctx)
+		}
+		return err
+	})
+	if err != nil {
 		return Pruned{}, fmt.Errorf("plan to prune: %w", err)
 	}
 	return p, nil
 }
 
-func (c *cleaning) planIn(ctx context.Context, f *os.File, without []uint32) (p Pruned, err error) {
-	w, err := cleaner.WriteList(f, c.volume, func(add func(chunkfmt.Removed) error) error {
-		p.Removed, err = listGarbage(ctx, c.index, without, add)
+// list calls f with a list of what each gives, in a file that goes then.
+func (c *cleaning) list(each func(add func(chunkfmt.Removed) error) error, f func(list *os.File, size int64) error) error {
+	file, err := NamelessFile(c.o.StateDir)
+	if err != nil {
 		return err
-	})
-	if err != nil {
-		return p, err
 	}
-	l, err := cleaner.OpenList(f, w.Size(), c.volume)
-	if err != nil {
-		return p, err
+	w, err := cleaner.WriteList(file, c.volume, each)
+	if err == nil {
+		err = f(file, w.Size())
 	}
-	p.Result, err = c.local(l).Plan(ctx)
-	return p, err
+	return errors.Join(err, file.Close())
+}
+
+// far has the server clean, or plan to.
+func (c *cleaning) far(ctx context.Context, p *Pruned, list *os.File, size int64, dryRun bool) error {
+	if c.o.Far.Removals == nil {
+		return fmt.Errorf("the server takes nothing off its medium: %w", errors.ErrUnsupported)
+	}
+	r, err := c.o.Far.Removals.RemoveGroups(ctx, list, size, dryRun)
+	p.Result = cleaner.Result{Chunks: r.Chunks, Groups: r.Groups, Bytes: r.Bytes, Left: r.Left}
+	p.Until = r.Until
+	return err
 }
 
 func (c *cleaning) local(removed cleaner.Removed) *cleaner.Cleaner {

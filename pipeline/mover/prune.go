@@ -3,6 +3,7 @@ package mover
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"coffer/chunkfmt"
 	"coffer/index"
@@ -21,6 +22,9 @@ type Pruned struct {
 	// Removed are groups that nothing refers to.
 	Removed int `json:"removed_groups"`
 	cleaner.Result
+	// Until, if not zero: the server takes them off its medium only when its administrator has approved of it, and not
+	// before that time.
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Prune removes the groups that neither the tree nor an archive refers to, and takes them off
@@ -52,11 +56,12 @@ func (s *Source) Prune(ctx context.Context, t Tree) (Pruned, error) {
 	if err := t.Quiesce(ctx); err != nil {
 		return p, fmt.Errorf("prune: %w", err)
 	}
-	var err error
-	if p.Result, err = s.Clean(ctx); err != nil {
-		return p, fmt.Errorf("prune: %w", err)
+	cleaned, err := s.Clean(ctx)
+	cleaned.Removed = p.Removed
+	if err != nil {
+		return cleaned, fmt.Errorf("prune: %w", err)
 	}
-	return p, nil
+	return cleaned, nil
 }
 
 // remove removes those of the groups to which nothing refers once the dedup table does not have

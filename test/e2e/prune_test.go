@@ -1,0 +1,224 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"coffer/test/compare"
+	"coffer/test/rig"
+)
+
+// orchard is a volume whose tree changes at random, and what its archives are to be.
+type orchard struct {
+	place
+	t     *testing.T
+	rng   *rand.Rand
+	g     *gardener
+	n     int
+	saved map[string]compare.Tree // of the archives that are kept, by label
+}
+
+func newOrchard(t *testing.T) *orchard {
+	seed := uint64(rig.Count(t, "COFFER_SEED", int(time.Now().UnixNano()&0xffffffff)))
+	t.Logf("COFFER_SEED=%d", seed)
+	o := &orchard{place: newPlace(t), t: t, rng: rand.New(rand.NewPCG(seed, 0)), saved: map[string]compare.Tree{}}
+	m := o.mount()
+	o.g = &gardener{t: t, rng: o.rng, dir: m.Path("tree")}
+	rig.Must(t, os.Mkdir(o.g.dir, 0o755))
+	m.Unmount(t)
+	return o
+}
+
+func (o *orchard) mount(flags ...string) *rig.Mount {
+	o.t.Helper()
+	m := o.place.mount(o.t, flags...)
+	m.Watch(o.t, 15*time.Minute)
+	return m
+}
+
+// grow changes the tree of a mount and seals an archive of it.
+func (o *orchard) grow() {
+	o.t.Helper()
+	for range 25 {
+		o.g.change()
+	}
+	o.n++
+	label := fmt.Sprintf("state-%d", o.n)
+	o.saved[label] = rig.ReadTree(o.t, o.g.dir)
+	o.Run(o.t, "snapshot", o.mnt, "-m", label)
+}
+
+// check compares all archives that are kept, and wants no others.
+func (o *orchard) check(m *rig.Mount, when string) {
+	o.t.Helper()
+	for label, want := range o.saved {
+		rig.Same(o.t, when+", "+label, want, rig.ReadTree(o.t, m.Path(".snapshots", label, "tree")))
+	}
+	var labels []string
+	for _, a := range o.archives(o.mnt) {
+		if a.Label != "" {
+			labels = append(labels, a.Label)
+		}
+	}
+	slices.Sort(labels)
+	if want := slices.Sorted(maps.Keys(o.saved)); !slices.Equal(labels, want) {
+		o.t.Errorf("%s: archives %v, want %v", when, labels, want)
+	}
+}
+
+type archive struct{ Name, Label string }
+
+func (o *orchard) archives(where string) (all []archive) {
+	o.t.Helper()
+	o.json(&all, "snapshots", where, "--json")
+	return all
+}
+
+func (o *orchard) json(into any, args ...string) {
+	o.t.Helper()
+	rig.Must(o.t, json.Unmarshal([]byte(o.Run(o.t, args...)), into))
+}
+
+// forgotten is what forget answers.
+type forgotten struct {
+	Forgotten []archive
+	Kept      int
+	Prune     struct{ Bytes int64 }
+}
+
+func (o *orchard) forget(args ...string) forgotten {
+	o.t.Helper()
+	var f forgotten
+	o.json(&f, append([]string{"forget", "--json"}, args...)...)
+	if !slices.Contains(args, "--dry-run") {
+		for _, a := range f.Forgotten {
+			delete(o.saved, a.Label)
+		}
+	}
+	return f
+}
+
+// killedPrune begins a prune, of the store or of a mount, and kills the process that does it at some time.
+func (o *orchard) killedPrune(mounted bool) {
+	o.t.Helper()
+	var m *rig.Mount
+	where := o.store
+	if mounted {
+		m = o.mount()
+		where = o.mnt
+		o.grow()
+	}
+	cmd := o.Coffer("prune", where)
+	rig.Must(o.t, cmd.Start())
+	time.Sleep(time.Duration(o.rng.IntN(500)) * time.Millisecond)
+	if mounted {
+		m.Kill()
+	} else {
+		cmd.Process.Kill()
+	}
+	cmd.Wait() // its end says nothing
+}
+
+// TestPrune changes a tree over a number of archives (COFFER_ARCHIVES), forgets most of them by rules and one by one,
+// prunes, and is killed while it does (COFFER_PRUNE_KILLS). All archives that are kept are as they were, each time, and
+// in the end also after index and catalog were made anew; no byte is damaged, and as much room came back as was said.
+func TestPrune(t *testing.T) {
+	o := newOrchard(t)
+	for range (rig.Count(t, "COFFER_ARCHIVES", 4) + 1) / 2 {
+		m := o.mount()
+		for range 2 {
+			o.grow()
+		}
+		m.Unmount(t)
+	}
+	rules := []string{o.store, "--keep-last", "3", "--keep-label", "state-1"}
+	plan := o.forget(append(rules, "--dry-run")...)
+	did := o.forget(rules...)
+	if plan.Kept != did.Kept || !slices.Equal(plan.Forgotten, did.Forgotten) || len(o.saved) < 2 {
+		t.Errorf("said %+v, did %+v, and kept %v", plan, did, slices.Sorted(maps.Keys(o.saved)))
+	}
+	for i := range rig.Count(t, "COFFER_PRUNE_KILLS", 3) {
+		o.killedPrune(i%3 == 2)
+		m := o.mount()
+		o.check(m, fmt.Sprint("after kill ", i))
+		o.grow()
+		m.Unmount(t)
+		labels := slices.Sorted(maps.Keys(o.saved))
+		o.forget(o.store, labels[o.rng.IntN(len(labels))])
+	}
+	before := rig.Stored(t, o.store)
+	var said, done struct{ Bytes int64 }
+	o.json(&said, "prune", "--dry-run", "--json", o.store)
+	o.json(&done, "prune", "--json", o.store)
+	// The session that pruned takes some hundred bytes itself.
+	if back := before - rig.Stored(t, o.store); said.Bytes == 0 || back < said.Bytes*9/10-4096 || back > said.Bytes*11/10 {
+		t.Errorf("%d bytes came back, %d were said, %d answered", back, said.Bytes, done.Bytes)
+	}
+	if again := o.Run(t, "prune", "--dry-run", o.store); !strings.Contains(again, " 0 B") {
+		t.Errorf("after a prune: %s", again)
+	}
+	m := o.mount()
+	o.check(m, "pruned")
+	m.Unmount(t)
+	o.DropIndex(t)
+	rig.DropCatalogs(t, o.store)
+	o.Run(t, "rebuild", o.store)
+	m = o.mount()
+	o.check(m, "index rebuilt")
+	m.Unmount(t)
+	o.Run(t, "scrub", o.store)
+}
+
+// TestPolicy: the rules of a volume are applied as archives are sealed, in a mount and at its end.
+func TestPolicy(t *testing.T) {
+	o := newOrchard(t)
+	o.Run(t, "forget", o.store, "--policy", "set", "--keep-last", "2")
+	m := o.mount()
+	for range 4 {
+		o.grow()
+	}
+	want := []string{"state-3", "state-4"}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		var labels []string
+		for _, a := range o.archives(o.mnt) {
+			labels = append(labels, a.Label)
+		}
+		if slices.Equal(labels, want) { // nobody waits for the rules to be applied
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("archives %v, want %v", labels, want)
+		}
+	}
+	for _, label := range []string{"state-1", "state-2"} {
+		delete(o.saved, label)
+		if _, err := os.Stat(m.Path(".snapshots", label)); !os.IsNotExist(err) {
+			t.Errorf("%s is still to be seen: %v", label, err)
+		}
+	}
+	o.check(m, "by the policy")
+	rig.Must(t, os.WriteFile(m.Path("tree", "last"), []byte("change"), 0o644))
+	m.Unmount(t)
+	if n := len(o.archives(o.store)); n != 2 {
+		t.Errorf("%d archives after the end, want 2", n)
+	}
+	o.Run(t, "forget", o.store, "--policy", "none")
+	if said := o.Run(t, "forget", o.store, "--policy", "show"); !strings.Contains(said, "no policy") {
+		t.Errorf("after the end of the policy: %s", said)
+	}
+	for _, args := range [][]string{
+		{}, {"--keep-label", "nobody has it"}, {"no such archive"}, {"--policy", "sometimes"}, {"--policy", "set"},
+		{"--keep-last", "-1"}, {"--keep-within", "soon"}, {"state-4", "--keep-last", "1"},
+	} {
+		if code, _, _ := o.Try(t, append([]string{"forget", o.store}, args...)...); code != 2 {
+			t.Errorf("forget %q ends with %d", args, code)
+		}
+	}
+}
