@@ -174,7 +174,7 @@ func (o *volumeOptions) writing(ctx context.Context, holder string, f func(*volu
 	lasting := context.WithoutCancel(ctx)
 	v, err := openVolume(lasting, s, o, holder)
 	if err != nil {
-		return errors.Join(err, s.medium.Close())
+		return errors.Join(err, s.close())
 	}
 	return errors.Join(f(v), v.close(lasting))
 }
