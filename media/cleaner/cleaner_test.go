@@ -3,6 +3,7 @@ package cleaner_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -115,6 +116,9 @@ func TestPowerCuts(t *testing.T) {
 				c := w.catalog(after)
 				w.check(after, c)
 				w.numbers(after, c)
+				if found := w.scrub(after); len(found) > 0 {
+					t.Errorf("scrub: %s", strings.Join(found, "\n"))
+				}
 			}
 			c := w.catalog(inner)
 			w.clean(t.Context(), inner, c)
@@ -306,4 +310,27 @@ func TestReadersMeanwhile(t *testing.T) {
 	}
 	close(stop)
 	reading.Wait()
+}
+
+// TestScrubMeanwhile scrubs while the volume is cleaned: there is nothing to be found.
+func TestScrubMeanwhile(t *testing.T) {
+	m := mem.New(0)
+	w := newWorld(t, seeded(t, uint64(time.Now().UnixNano())), m)
+	c := w.catalog(m)
+	w.remove()
+	var cleaning sync.WaitGroup
+	for range 20 {
+		removed := slices.Clone(w.removed)
+		cleaning.Go(func() {
+			if _, err := w.cleaner(m, c).Run(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		if found := w.scrub(m); len(found) > 0 {
+			t.Errorf("scrub: %s", strings.Join(found, "\n"))
+		}
+		cleaning.Wait()
+		w.removed = removed
+		w.remove()
+	}
 }

@@ -3,6 +3,7 @@ package scrub
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"coffer/chunkfmt"
 	"coffer/media"
@@ -127,6 +128,9 @@ func (s *scrub) next(ctx context.Context, id chunkfmt.ChunkID) (chunkfmt.Seq, er
 		}
 		// One that cannot be read may have been torn as it began; the one after it says the same then.
 		h, err := chunkfmt.NewScanner(media.Reader(ctx, s.medium, info.Name), info.Size).Header()
+		if errors.Is(err, media.ErrNotExist) {
+			h, err = s.anew(ctx, info.Name, other)
+		}
 		if err == nil {
 			return h.First, nil
 		}
@@ -135,4 +139,29 @@ func (s *scrub) next(ctx context.Context, id chunkfmt.ChunkID) (chunkfmt.Seq, er
 		}
 	}
 	return 0, nil
+}
+
+// anew gives the header of a chunk that was written anew since it was listed.
+func (s *scrub) anew(ctx context.Context, name string, id chunkfmt.ChunkID) (h chunkfmt.ChunkHeader, err error) {
+	v, _, _ := media.ParseChunkName(name)
+	list, err := s.medium.List(ctx, media.ChunkName(v, id.Of(0)))
+	if err != nil {
+		return h, err
+	}
+	err = media.ErrNotExist
+	for _, info := range list {
+		if _, later, ok := media.ParseChunkName(info.Name); ok && later.Of(0) == id.Of(0) && err != nil {
+			h, err = chunkfmt.NewScanner(media.Reader(ctx, s.medium, info.Name), info.Size).Header()
+		}
+	}
+	return h, err
+}
+
+// older says whether there is an earlier generation of a chunk: then one that is not finished is nothing yet, and
+// nothing any more if whoever wrote it was killed.
+func (v *volume) older(id chunkfmt.ChunkID) bool {
+	return slices.ContainsFunc(v.chunks, func(info media.Info) bool {
+		_, other, _ := media.ParseChunkName(info.Name)
+		return other.Of(0) == id.Of(0) && other.Generation() < id.Generation()
+	})
 }

@@ -164,9 +164,12 @@ func (o *orchard) killedPrune(mounted bool) {
 }
 
 // anew is how many chunks of the store were, or are being, written anew.
-func (o *orchard) anew() int {
-	paths, err := filepath.Glob(filepath.Join(o.store, "volumes", "*", "*.chunk.*"))
-	rig.Must(o.t, err)
+func (o *orchard) anew() int { return chunksAnew(o.t, o.store) }
+
+func chunksAnew(t *testing.T, store string) int {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(store, "volumes", "*", "*.chunk.*"))
+	rig.Must(t, err)
 	return len(paths)
 }
 
@@ -265,6 +268,71 @@ func TestPolicy(t *testing.T) {
 	} {
 		if code, _, _ := o.Try(t, append([]string{"forget", o.store}, args...)...); code != 2 {
 			t.Errorf("forget %q ends with %d", args, code)
+		}
+	}
+}
+
+// TestPruneServer: a server without a key gives back what its clients prune, also if it is killed while it does; what a
+// client prunes that may only append, when it is approved of. What is kept is as it was, on the server and read from it.
+func TestPruneServer(t *testing.T) {
+	source := filepath.Join(goRoot(t), "src", "net", "http")
+	for _, appendOnly := range []bool{false, true} {
+		dir := t.TempDir()
+		server := rig.NewUser(t, filepath.Join(dir, "host")).Serve(t, filepath.Join(dir, "store"), "--grace", "0s")
+		laptop := rig.NewUser(t, filepath.Join(dir, "laptop"))
+		addr := "coffer://" + server.Address
+		flags := []string{}
+		if appendOnly {
+			flags = append(flags, "--append-only")
+		}
+		m := laptop.Mount(t, server.Invite(t, "laptop", server.Address, flags...), filepath.Join(dir, "mnt"))
+		m.Watch(t, 15*time.Minute)
+		rig.CopyTree(t, source, m.Path("tree"))
+		for i := range 3 {
+			b := make([]byte, 4<<20)
+			rand.NewChaCha8([32]byte{byte(i)}).Read(b)
+			rig.Must(t, os.WriteFile(m.Path("ballast"), b, 0o644))
+			m.Sync(t)
+		}
+		rig.Must(t, os.Remove(m.Path("ballast")))
+		m.Unmount(t)
+		var said struct{ Bytes int64 }
+		rig.Must(t, json.Unmarshal([]byte(laptop.Run(t, "prune", "--dry-run", "--json", addr)), &said))
+		before := rig.Stored(t, server.Store)
+
+		prune := laptop.Coffer("prune", addr)
+		rig.Must(t, prune.Start())
+		pruned := make(chan error, 1)
+		go func() { pruned <- prune.Wait() }()
+		if appendOnly {
+			rig.Must(t, <-pruned)
+			if n := chunksAnew(t, server.Store); n > 0 {
+				t.Errorf("%d chunks were written anew and nobody has approved of it", n)
+			}
+			server.Approve(t, "laptop")
+		}
+		deadline := time.Now().Add(2 * time.Minute)
+		for chunksAnew(t, server.Store) == 0 && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond / 4) // nobody tells of it
+		}
+		server.Kill()
+		rig.Must(t, server.Start())
+		if !appendOnly {
+			rig.Must(t, <-pruned)
+		}
+		back := int64(0)
+		for back < said.Bytes*9/10-4096 && time.Now().Before(deadline) {
+			time.Sleep(10 * time.Millisecond)
+			back = before - rig.Stored(t, server.Store)
+		}
+		if said.Bytes < 12<<20 || back < said.Bytes*9/10-4096 || back > said.Bytes*11/10 {
+			t.Errorf("append-only %v: %d bytes came back, %d were said", appendOnly, back, said.Bytes)
+		}
+		m = laptop.Mount(t, addr, filepath.Join(dir, "mnt"))
+		rig.Same(t, "pruned", rig.ReadTree(t, source), rig.ReadTree(t, m.Path("tree")))
+		m.Unmount(t)
+		if code, out, errs := server.Scrub(t); code != 0 {
+			t.Errorf("scrub: exit code %d\n%s%s", code, out, errs)
 		}
 	}
 }
