@@ -152,6 +152,35 @@ func endAt(n int, end func()) faulty.Rule {
 	}
 }
 
+// TestFooterBeforeTheRest: a chunk that was written anew and has its footer, but not all that is before it, as a power
+// cut may leave it, does not take the old one's place.
+func TestFooterBeforeTheRest(t *testing.T) {
+	inner := mem.New(0)
+	w := &world{t: t, rng: seeded(t, 11), tags: map[chunkfmt.Seq]stored{}}
+	last := w.session(inner, 1, 0, 1, func(int) bool { return false })
+	w.session(inner, 2, last, 1, func(int) bool { return true })
+	for i, seq := range w.data {
+		if i%2 == 0 && seq.Ordinal() == 1 {
+			w.removed = append(w.removed, chunkfmt.Removed{First: seq, Last: seq})
+		}
+	}
+	// The old one can't be deleted, as if somebody was killed just before.
+	m := faulty.Wrap(inner, faulty.Fail(errors.New("killed"), faulty.Remove))
+	if _, err := w.cleaner(m, w.catalog(m)).Run(t.Context()); err == nil {
+		t.Fatal("the old chunk was deleted")
+	}
+	anew := media.ChunkName(volume, chunkfmt.MakeChunkID(1, 1, false).Of(1))
+	flip(t, inner, anew, chunkfmt.ChunkHeaderSize+600)
+	c := w.catalog(inner)
+	r := w.clean(t.Context(), inner, c)
+	if r.Chunks != 1 || w.check(inner, c) != 0 {
+		t.Errorf("%+v", r)
+	}
+	if found := w.scrub(inner); len(found) > 0 {
+		t.Errorf("scrub: %s", strings.Join(found, "\n"))
+	}
+}
+
 // TestErrors makes single operations fail: what counts is there after each, and once they work all is done.
 func TestErrors(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())

@@ -108,29 +108,40 @@ func (r *rewriting) add(ctx context.Context, p *piece) error {
 		}
 		start = 0
 	}
-	r.buf = append(r.buf, make([]byte, n)...)
-	b := r.buf[start:]
 	if p.from != 0 {
-		if _, err := r.c.cfg.Medium.ReadAt(ctx, r.old.Name, b, p.from); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = fmt.Errorf("%w: %v is cut short", errDamaged, tag.Seq)
-			}
+		if err := r.read(ctx, &tag, p.from); err != nil {
 			return err
 		}
-		stands, err := chunkfmt.ParseTag(b)
-		if err == nil && stands != tag {
-			err = errors.New("the footer's directory has another one")
-		}
-		if err == nil {
-			err = tag.Check(b[chunkfmt.TagSize:])
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %v: %w", errDamaged, tag.Seq, err)
-		}
+	} else {
+		r.buf = append(r.buf, make([]byte, n)...)
 	}
 	tag.Offset = uint64(r.at) + uint64(start)
-	tag.Put(b)
+	tag.Put(r.buf[start:])
 	r.tags = append(r.tags, tag)
+	return nil
+}
+
+// read appends to buf a tag of the old chunk with what follows it, and checks them.
+func (r *rewriting) read(ctx context.Context, tag *chunkfmt.Tag, from int64) error {
+	start := len(r.buf)
+	r.buf = append(r.buf, make([]byte, chunkfmt.TagSize+tag.StoredLen())...)
+	b := r.buf[start:]
+	if _, err := r.c.cfg.Medium.ReadAt(ctx, r.old.Name, b, from); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%w: %v is cut short", errDamaged, tag.Seq)
+		}
+		return err
+	}
+	stands, err := chunkfmt.ParseTag(b)
+	if err == nil && stands != *tag {
+		err = errors.New("the footer's directory has another one")
+	}
+	if err == nil {
+		err = tag.Check(b[chunkfmt.TagSize:])
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %v: %w", errDamaged, tag.Seq, err)
+	}
 	return nil
 }
 

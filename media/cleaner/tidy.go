@@ -2,6 +2,7 @@ package cleaner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"coffer/chunkfmt"
@@ -63,9 +64,10 @@ func (c *Cleaner) tidy(ctx context.Context) error {
 	return nil
 }
 
-// supersede deletes a chunk in favour of a later generation, if that has all of it.
+// supersede deletes a chunk in favour of a later generation, if that has all of it; else the later one.
 func (c *Cleaner) supersede(ctx context.Context, old, next *media.Chunk) error {
-	// Whoever was killed may have left it in the page cache.
+	// Whoever was killed may have left it in the page cache; and after a power cut its footer may be there, and what is
+	// before it not.
 	syncer, ok := c.cfg.Medium.(media.Syncer)
 	if !ok {
 		return nil
@@ -81,9 +83,16 @@ func (c *Cleaner) supersede(ctx context.Context, old, next *media.Chunk) error {
 	if err != nil {
 		return err
 	}
-	if err := covers(after, before); err != nil {
-		c.cfg.Log.Warn("a chunk stays beside the one that it was written anew as", "chunk", old.ID, "anew", next.ID, "cause", err)
-		return nil
+	err = covers(after, before)
+	if err == nil {
+		err = c.verify(ctx, next, after)
+	}
+	if errors.Is(err, errDamaged) {
+		c.cfg.Log.Warn("a chunk is not as it was written anew, and is removed", "chunk", old.ID, "anew", next.ID, "cause", err)
+		return c.delete(ctx, next)
+	}
+	if err != nil {
+		return err
 	}
 	if err := c.delete(ctx, old); err != nil {
 		return err
@@ -106,9 +115,22 @@ func covers(after, before []chunkfmt.Tag) error {
 		case i < len(after) && after[i].Kind == chunkfmt.KindGone && after[i].Seq <= t.Seq:
 		case i < len(after) && after[i].Seq == t.Seq && after[i].Kind == t.Kind && after[i].CRC == t.CRC && after[i].SealedLen == t.SealedLen:
 		default:
-			return fmt.Errorf("%v %v is not in it", t.Kind, t.Seq)
+			return fmt.Errorf("%w: %v %v is not in it", errDamaged, t.Kind, t.Seq)
 		}
 	}
+	return nil
+}
+
+// verify reads what a chunk holds and compares it with its tags.
+func (c *Cleaner) verify(ctx context.Context, k *media.Chunk, tags []chunkfmt.Tag) error {
+	r := &rewriting{c: c, old: *k, buf: c.buf[:0]}
+	for i := range tags {
+		if err := r.read(ctx, &tags[i], int64(tags[i].Offset)); err != nil {
+			return err
+		}
+		r.buf = r.buf[:0]
+	}
+	c.buf = r.buf
 	return nil
 }
 
