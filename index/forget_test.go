@@ -303,6 +303,11 @@ func TestHealedGarbage(t *testing.T) {
 	}
 	r := chunkfmt.Removed{First: seqs[2], Last: seqs[0]}
 	apply(t, x, rec(chunkfmt.RecRemoved, chunkfmt.RemovedKey(r.First), r.Append(nil)))
+	late := chunkfmt.Healed{Length: 5, Group: seqs[4]}
+	apply(t, x, rec(chunkfmt.RecHealed, chunkfmt.HealedKey(seqs[0]+1, 0), late.Append(nil))) // of a group that is gone
+	if n := garbageOf(t, x).Len(); n != 2 {
+		t.Errorf("nothing refers to %d groups, want the 2 that are left", n)
+	}
 	for _, seq := range seqs[:3] {
 		blocks, err := x.Healed(seq)
 		noError(t, err)

@@ -167,7 +167,7 @@ func (g *Garbage) markPart(key, value []byte) error {
 }
 
 // markHealed marks the groups that damaged groups are read from to which something refers. Of one that was not looked
-// at nothing is known, so it counts as one.
+// at nothing is known, so it counts as one, if it is there.
 func (g *Garbage) markHealed(tx *bolt.Tx) error {
 	for more := true; more; { // they may be damaged too, and read from others
 		more = false
@@ -181,7 +181,7 @@ func (g *Garbage) markHealed(tx *bolt.Tx) error {
 			if err != nil {
 				return err
 			}
-			if !g.Has(seq) && g.Has(block.Group) {
+			if !g.Has(seq) && g.Has(block.Group) && tx.Bucket(groups.now).Get(k[:8]) != nil {
 				s, at := g.find(block.Group)
 				s.live[at/64] |= 1 << (at % 64)
 				more = true

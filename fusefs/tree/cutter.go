@@ -248,7 +248,7 @@ func (t *Tree) clean(r *request) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// Nobody can join any more once the open epoch was seen to be clean.
-	if e.dirty.Load() != nil || e.amended() || t.last != nil && t.last.told && !t.last.stable {
+	if e.dirty.Load() != nil || t.last != nil && t.last.told && !t.last.stable {
 		return false
 	}
 	t.shared = nil

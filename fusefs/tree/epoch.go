@@ -3,7 +3,6 @@ package tree
 import (
 	"encoding/binary"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,9 +42,6 @@ type epoch struct {
 	// access times and files that were only brought together.
 	altered atomic.Bool
 	archive int64 // the time of the archive that it ended, or 0
-
-	amending   sync.Mutex // guards amendments; nothing is locked after it
-	amendments []chunkfmt.Record
 
 	ready   chan struct{} // closed when the freeze is complete
 	nextIno Ino           // the next inode number to give, if this epoch gave any
@@ -169,9 +165,6 @@ func (e *epoch) Encode(w stage.RecordSink) error {
 		if err := put(w, chunkfmt.RecMeta, chunkfmt.MetaKey(index.MetaNextIno), v); err != nil {
 			return fmt.Errorf("encode the next inode number: %w", err)
 		}
-	}
-	if err := e.encodeAmendments(w); err != nil {
-		return fmt.Errorf("encode amendments of cut %d: %w", e.n, err)
 	}
 	for d := e.dirty.Load(); d != nil; d = d.nextDirty {
 		if err := d.encode(w); err != nil {

@@ -8,7 +8,7 @@ import (
 
 // Journal puts the records of b into the log, in one batch behind everything that was done
 // before, and returns when they are stable and in the index. They are not the tree's own and
-// say nothing of its inodes. After an error they may become stable nevertheless, or later.
+// say nothing of its inodes; no archive is made for them. After an error they may become stable nevertheless, or later.
 func (t *Tree) Journal(ctx context.Context, b stage.BatchSource) error {
 	r := &request{kind: stage.MarkCut, more: b, cut: make(chan struct{})}
 	t.mu.Lock()

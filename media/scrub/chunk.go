@@ -48,7 +48,13 @@ func (s *scrub) chunk(ctx context.Context, v chunkfmt.VolumeID, id chunkfmt.Chun
 	err := c.run()
 	c.tellUnreadable()
 	if errors.Is(err, media.ErrNotExist) {
-		return nil // removed since it was listed
+		// Removed since it was listed, or written anew: then that counts, from its beginning.
+		later, there, err := s.later(ctx, v, id)
+		if err != nil || !there {
+			return err
+		}
+		_, id, _ := media.ParseChunkName(later.Name)
+		return s.chunk(ctx, v, id, later, 0)
 	}
 	if err != nil {
 		return err
@@ -140,7 +146,7 @@ func (c *chunkScrub) entry(e chunkfmt.Entry) error {
 	c.close(e.Tag.Seq)
 	c.last = max(c.last, e.Tag.Last())
 	end := e.At + int64(chunkfmt.TagSize+e.Tag.StoredLen())
-	if end <= c.from || c.o.Skip != nil && c.o.Skip(&e.Tag) {
+	if end <= c.from || e.Tag.StoredLen() == 0 || c.o.Skip != nil && c.o.Skip(&e.Tag) {
 		return nil
 	}
 	if err := c.payload(&e); err != nil {

@@ -129,7 +129,9 @@ func (s *scrub) next(ctx context.Context, id chunkfmt.ChunkID) (chunkfmt.Seq, er
 		// One that cannot be read may have been torn as it began; the one after it says the same then.
 		h, err := chunkfmt.NewScanner(media.Reader(ctx, s.medium, info.Name), info.Size).Header()
 		if errors.Is(err, media.ErrNotExist) {
-			h, err = s.anew(ctx, info.Name, other)
+			if anew, there, _ := s.later(ctx, s.volume.id, other); there {
+				h, err = chunkfmt.NewScanner(media.Reader(ctx, s.medium, anew.Name), anew.Size).Header()
+			}
 		}
 		if err == nil {
 			return h.First, nil
@@ -141,20 +143,16 @@ func (s *scrub) next(ctx context.Context, id chunkfmt.ChunkID) (chunkfmt.Seq, er
 	return 0, nil
 }
 
-// anew gives the header of a chunk that was written anew since it was listed.
-func (s *scrub) anew(ctx context.Context, name string, id chunkfmt.ChunkID) (h chunkfmt.ChunkHeader, err error) {
-	v, _, _ := media.ParseChunkName(name)
+// later gives a later generation of a chunk, if there is one now.
+func (s *scrub) later(ctx context.Context, v chunkfmt.VolumeID, id chunkfmt.ChunkID) (found media.Info, there bool, err error) {
 	list, err := s.medium.List(ctx, media.ChunkName(v, id.Of(0)))
-	if err != nil {
-		return h, err
-	}
-	err = media.ErrNotExist
 	for _, info := range list {
-		if _, later, ok := media.ParseChunkName(info.Name); ok && later.Of(0) == id.Of(0) && err != nil {
-			h, err = chunkfmt.NewScanner(media.Reader(ctx, s.medium, info.Name), info.Size).Header()
+		_, other, ok := media.ParseChunkName(info.Name)
+		if ok && other.Of(0) == id.Of(0) && other.Generation() > id.Generation() {
+			return info, true, nil
 		}
 	}
-	return h, err
+	return found, false, err
 }
 
 // older says whether there is an earlier generation of a chunk: then one that is not finished is nothing yet, and

@@ -223,6 +223,7 @@ func TestPrune(t *testing.T) {
 	o.check(m, "index rebuilt")
 	m.Unmount(t)
 	o.Run(t, "scrub", o.store)
+	o.Run(t, "check", "--read-data", o.store)
 }
 
 // TestPolicy: the rules of a volume are applied as archives are sealed, in a mount and at its end.
