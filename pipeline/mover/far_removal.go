@@ -35,8 +35,9 @@ func (v *farVolume) remove(r *http.Request, list io.Reader, dryRun bool) (remote
 		result, err := v.d.o.Removals.plan(r.Context(), v.cleanerConfig(), list)
 		return removalOf(result), err
 	}
-	if p := v.current(); p == nil || p.client != c.Key || p.hasEnded() {
-		return remote.Removal{}, errNotWriter
+	// The lease outlives the server, and the client's pipe does not: its list may come first.
+	if writes, err := v.lease.isOf(c, v.d.o.Clock()); err != nil || !writes {
+		return remote.Removal{}, errors.Join(err, errNotWriter)
 	}
 	if c.AppendOnly {
 		now := v.d.o.Clock()

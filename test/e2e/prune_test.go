@@ -301,10 +301,14 @@ func TestPruneServer(t *testing.T) {
 		rig.Must(t, json.Unmarshal([]byte(laptop.Run(t, "prune", "--dry-run", "--json", addr)), &said))
 		before := rig.Stored(t, server.Store)
 
-		prune := laptop.Coffer("prune", addr)
-		rig.Must(t, prune.Start())
 		pruned := make(chan error, 1)
-		go func() { pruned <- prune.Wait() }()
+		go func() {
+			out, err := laptop.Coffer("prune", addr).CombinedOutput()
+			if err != nil {
+				err = fmt.Errorf("prune: %w\n%s", err, out)
+			}
+			pruned <- err
+		}()
 		if appendOnly {
 			rig.Must(t, <-pruned)
 			if n := chunksAnew(t, server.Store); n > 0 {
