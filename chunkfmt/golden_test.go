@@ -227,6 +227,8 @@ func goldenRecords() (all []Record, fields [][]field) {
 	put(RecBad, BadKey(9), []byte("rot"), field{3, "why"})
 	healed := Healed{100, 10, MakeSeq(4, 7), 20}
 	put(RecHealed, HealedKey(9, healed.Offset), healed.Append(nil), field{4, "length"}, field{8, "group"}, field{4, "offset in group"})
+	removed := Removed{MakeSeq(3, 2), MakeSeq(3, 7)}
+	put(RecRemoved, RemovedKey(removed.First), removed.Append(nil), field{8, "last"})
 	all, fields = append(all, Record{OpDelete, RecInode, InodeKey(6), nil}), append(fields, nil)
 	return all, fields
 }

@@ -29,15 +29,20 @@ const (
 	RecMeta    RecordKind = 8 // MetaKey: the value itself
 	RecBad     RecordKind = 9 // BadKey: why
 
-	RecHealed RecordKind = 10 // HealedKey: Healed, one block
-	maxRecord            = RecHealed
+	RecHealed  RecordKind = 10 // HealedKey: Healed, one block
+	RecRemoved RecordKind = 11 // RemovedKey: Removed
 )
+
+var recordKinds = map[RecordKind]string{
+	RecInode: "inode", RecDirent: "dirent", RecXattr: "xattr", RecExtent: "extent", RecOrphan: "orphan",
+	RecGroup: "group", RecArchive: "archive", RecMeta: "meta", RecBad: "bad",
+	RecHealed: "healed", RecRemoved: "removed",
+}
 
 // String returns the table's name.
 func (k RecordKind) String() string {
-	names := [...]string{"", "inode", "dirent", "xattr", "extent", "orphan", "group", "archive", "meta", "bad", "healed"}
-	if k > 0 && int(k) < len(names) {
-		return names[k]
+	if name, ok := recordKinds[k]; ok {
+		return name
 	}
 	return fmt.Sprintf("record kind %d", uint8(k))
 }
@@ -72,7 +77,7 @@ func parseRecord(b []byte) (Record, error) {
 	if key+value > uint64(len(b)) {
 		return Record{}, fmt.Errorf("key of %d and value of %d bytes, %d left: %w", key, value, len(b), ErrTruncated)
 	}
-	if r.Op != OpPut && r.Op != OpDelete || r.Kind < RecInode || r.Kind > maxRecord {
+	if _, known := recordKinds[r.Kind]; r.Op != OpPut && r.Op != OpDelete || !known {
 		return Record{}, fmt.Errorf("operation %d, %v: %w", r.Op, r.Kind, ErrVersion)
 	}
 	if r.Op == OpDelete && value != 0 {

@@ -37,6 +37,9 @@ func HealedKey(s Seq, offset uint32) []byte {
 	return binary.BigEndian.AppendUint32(GroupKey(s), offset)
 }
 
+// RemovedKey returns the key of a range of removed groups: its first sequence number.
+func RemovedKey(first Seq) []byte { return GroupKey(first) }
+
 // ArchiveKey returns the key of an archive: its number.
 func ArchiveKey(number uint32) []byte { return binary.BigEndian.AppendUint32(nil, number) }
 
@@ -53,7 +56,7 @@ func ParseInodeKey(key []byte) (Ino, error) {
 	return Ino(n), err
 }
 
-// ParseGroupKey reads a key that GroupKey or BadKey made.
+// ParseGroupKey reads a key that GroupKey, BadKey or RemovedKey made.
 func ParseGroupKey(key []byte) (Seq, error) {
 	n, err := parseNumber(key)
 	return Seq(n), err

@@ -154,3 +154,23 @@ func ParseHealed(offset uint32, b []byte) (Healed, error) {
 	}
 	return h, nil
 }
+
+// Removed is the value of RecRemoved, last sequence number 8; the first is the key. All groups
+// with numbers in the range are removed: nothing refers to them any more, and the media need
+// not keep them. What else has a number there is not concerned.
+type Removed struct{ First, Last Seq }
+
+// Append appends the packed range, without its first number, to dst.
+func (r *Removed) Append(dst []byte) []byte {
+	return binary.BigEndian.AppendUint64(dst, uint64(r.Last))
+}
+
+// ParseRemoved reads the packed range that begins with first.
+func ParseRemoved(first Seq, b []byte) (Removed, error) {
+	last, err := parseNumber(b)
+	r := Removed{First: first, Last: Seq(last)}
+	if err == nil && (first == 0 || r.Last < first || r.Last.Ordinal() != first.Ordinal()) {
+		err = fmt.Errorf("removed groups %v to %v: %w", first, r.Last, ErrDamaged)
+	}
+	return r, err
+}

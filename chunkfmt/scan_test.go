@@ -286,3 +286,45 @@ func TestScannerPassesReadErrorsOn(t *testing.T) {
 		}
 	}
 }
+
+// TestGoneTags puts gone tags between, before and behind others, and reads them with the footer and without.
+func TestGoneTags(t *testing.T) {
+	h := sampleHeader(1, LayoutFramed)
+	h.Chunk = h.Chunk.Of(1)
+	c := &chunk{bytes: h.Append(nil)}
+	s := sampleSealer(t)
+	gone := func(first, last uint64) {
+		tag := GoneTag(MakeSeq(3, first), MakeSeq(3, last), MakeSeq(3, first-1), uint64(len(c.bytes)))
+		var b [TagSize]byte
+		tag.Put(b[:])
+		c.bytes, c.tags = append(c.bytes, b[:]...), append(c.tags, tag)
+	}
+	gone(1, 3)
+	c.fillTags(s, 4, 3)
+	gone(7, 7)
+	gone(8, 2000)
+	c.fillTags(s, 2001, 2)
+	gone(2003, 2003)
+	c.footer()
+	got := scan(c.bytes)
+	if got.err != nil || len(got.damage) != 0 || got.valid != int64(len(c.bytes)) {
+		t.Fatalf("err %v, damage %v, valid to %d of %d", got.err, got.damage, got.valid, len(c.bytes))
+	}
+	if diff := cmp.Diff(c.tags, got.tags()); diff != "" {
+		t.Error(diff)
+	}
+	tags, err := ReadFooter(bytes.NewReader(c.bytes), int64(len(c.bytes)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(c.tags, tags); diff != "" {
+		t.Error(diff)
+	}
+	next := MakeSeq(3, 1)
+	for i := range tags {
+		if tags[i].Seq != next {
+			t.Errorf("tag %v where %v should be", tags[i].Seq, next)
+		}
+		next = tags[i].Last() + 1
+	}
+}

@@ -9,8 +9,8 @@ import (
 // Kind says what a tag carries. It is visible and authenticated.
 type Kind uint8
 
-// The kinds of tag. Zero is a tag that carries no sealed bytes; only a header transfer
-// has it.
+// The kinds of tag. Zero is a tag that carries no sealed bytes and no number; only a
+// header transfer has it.
 const (
 	KindNone          Kind = 0
 	KindData          Kind = 1 // a group of blocks
@@ -21,13 +21,14 @@ const (
 	KindArchiveFooter Kind = 6
 	KindCheckpoint    Kind = 7 // one piece of a sealed image of the index
 	KindRemoval       Kind = 8 // a removal list
-	maxKind                = KindRemoval
+	KindGone          Kind = 9 // stands where groups stood that were removed, see GoneTag
+	maxKind                = KindGone
 )
 
 // String returns the kind's name.
 func (k Kind) String() string {
 	names := [...]string{"none", "data", "batch", "session header", "session footer",
-		"archive header", "archive footer", "checkpoint", "removal"}
+		"archive header", "archive footer", "checkpoint", "removal", "gone"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -193,17 +194,19 @@ func ParseTag(b []byte) (Tag, error) {
 
 // check finds lengths and flags that no writer makes, though the CRC may be right.
 func (t *Tag) check() error {
-	transfer := t.Flags&FlagHeaderTransfer != 0
+	transfer, gone := t.Flags&FlagHeaderTransfer != 0, t.Kind == KindGone
 	switch {
 	case t.OptionsLen > MaxOptions || t.SealedLen > MaxSealed:
 		return fmt.Errorf("tag %v: lengths %d and %d over the limits: %w", t.Seq, t.OptionsLen, t.SealedLen, ErrDamaged)
 	case (t.OptionsLen > 0) != (t.Flags&FlagOptions != 0):
 		return fmt.Errorf("tag %v: options of %d bytes with flags %#x: %w", t.Seq, t.OptionsLen, t.Flags, ErrDamaged)
-	case transfer != (t.Kind == KindNone) || transfer != (t.SealedLen == 0):
+	case transfer != (t.Kind == KindNone) || (transfer || gone) != (t.SealedLen == 0):
 		return fmt.Errorf("tag %v: %v with flags %#x and %d sealed bytes: %w", t.Seq, t.Kind, t.Flags, t.SealedLen, ErrDamaged)
 	case t.Flags&FlagVoid != 0 && t.Kind != KindData:
 		return fmt.Errorf("tag %v: void %v: %w", t.Seq, t.Kind, ErrDamaged)
-	case !transfer && t.SealedLen < SealOverhead:
+	case gone && (t.Flags != 0 || t.Restart <= t.Seq || (t.Restart-1).Ordinal() != t.Seq.Ordinal()):
+		return fmt.Errorf("tag %v: up to %v is gone, with flags %#x: %w", t.Seq, t.Restart, t.Flags, ErrDamaged)
+	case !transfer && !gone && t.SealedLen < SealOverhead:
 		return fmt.Errorf("tag %v: %d sealed bytes, at least %d: %w", t.Seq, t.SealedLen, SealOverhead, ErrDamaged)
 	}
 	return nil

@@ -21,6 +21,11 @@ func drawTag(t *rapid.T) Tag {
 		SealedLen: rapid.Uint32Range(SealOverhead, MaxSealed).Draw(t, "sealed"),
 		CRC:       rapid.Uint32().Draw(t, "crc"),
 	}
+	if tag.Kind == KindGone {
+		first := MakeSeq(rapid.Uint32Range(1, MaxOrdinal).Draw(t, "ordinal"), rapid.Uint64Range(1, MaxNumber).Draw(t, "number"))
+		last := first + Seq(rapid.Uint64Range(0, MaxNumber-first.Number()).Draw(t, "more"))
+		return GoneTag(first, last, tag.Watermark, tag.Offset)
+	}
 	if tag.Flags&FlagOptions != 0 {
 		tag.OptionsLen = rapid.Uint32Range(1, MaxOptions).Draw(t, "options")
 	}
@@ -60,7 +65,8 @@ func TestParseTagRefuses(t *testing.T) {
 		want   error
 	}{
 		{"later version", func(b []byte) { b[tagVersionAt] = 2 }, ErrVersion},
-		{"unknown kind", func(b []byte) { b[tagKindAt] = 9 }, ErrVersion},
+		{"unknown kind", func(b []byte) { b[tagKindAt] = 10 }, ErrVersion},
+		{"gone with data", func(b []byte) { b[tagKindAt] = byte(KindGone) }, ErrDamaged},
 		{"unknown flag", func(b []byte) { b[tagFlagsAt] = 0x80 }, ErrVersion},
 		{"reserved byte", func(b []byte) { b[tagZeroAt] = 1 }, ErrVersion},
 		{"no kind", func(b []byte) { b[tagKindAt] = 0 }, ErrDamaged},
@@ -161,5 +167,25 @@ func TestChunkHeader(t *testing.T) {
 	strange := sampleHeader(7, LayoutTaped+1)
 	if _, err := ParseChunkHeader(strange.Append(nil)); !errors.Is(err, ErrVersion) {
 		t.Errorf("unknown layout: %v", err)
+	}
+}
+
+func TestGoneTagRefuses(t *testing.T) {
+	for what, change := range map[string]func(tag *Tag){
+		"no range":        func(tag *Tag) { tag.Restart = tag.Seq },
+		"another session": func(tag *Tag) { tag.Restart = MakeSeq(2, 5) },
+		"flags":           func(tag *Tag) { tag.Flags = FlagCopy },
+		"sealed bytes":    func(tag *Tag) { tag.SealedLen = SealOverhead },
+	} {
+		tag := GoneTag(MakeSeq(1, 7), MakeSeq(1, 9), MakeSeq(1, 3), ChunkHeaderSize)
+		if tag.Last() != MakeSeq(1, 9) {
+			t.Fatalf("last is %v", tag.Last())
+		}
+		change(&tag)
+		var b [TagSize]byte
+		tag.Put(b[:])
+		if _, err := ParseTag(b[:]); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

@@ -26,8 +26,9 @@ const MetaNextIno = "next-ino"
 // The records of a batch are taken in their order. Deleting an inode deletes its
 // extents and attributes and its mark as an orphan. Deleting a group deletes that it is bad,
 // and deleting that deletes where its blocks are healed from. An archive record ends the
-// archive: what comes after it dates from the next. In one directory no two names
-// may have one cookie.
+// archive: what comes after it dates from the next. Deleting one forgets the archive:
+// Sweep then deletes what of the history it was kept for. Removing groups deletes their
+// records. In one directory no two names may have one cookie.
 func (x *Index) Apply(batches []Batch, head Head, locate Locate) error {
 	x.applying.Lock()
 	defer x.applying.Unlock()
@@ -110,6 +111,7 @@ type applier struct {
 	inodes, dirents, xattrs, orphans   []op
 	groups, archives, records          []op
 	bad, healed                        []op
+	removed                            []chunkfmt.Removed
 	wipes                              []wipe
 	deltas                             []delta
 	cookiePuts, cookieDels, cookiePast []put
@@ -186,6 +188,8 @@ func (a *applier) add(r *chunkfmt.Record) error {
 		return a.addArchive(o)
 	case chunkfmt.RecMeta:
 		return a.addMeta(o)
+	case chunkfmt.RecRemoved:
+		return a.addRemoved(o)
 	}
 	return fmt.Errorf("%v: %w", r.Kind, chunkfmt.ErrDamaged)
 }

@@ -21,12 +21,14 @@ var (
 	labels   = table{now: []byte("archive.label")}               // label of an archive, 0, archive
 	bad      = table{now: []byte("bad")}                         // sequence number
 	healed   = table{now: []byte("healed")}                      // sequence number of what is bad, offset of a block in it
+	removed  = table{now: []byte("removed")}                     // first sequence number of a range
 	records  = table{now: []byte("record")}                      // keys of the log's own meta records
 	meta     = table{now: []byte("meta")}                        // stateKey
 )
 
 var tables = []table{
-	inodes, dirents, cookies, xattrs, extents, parents, orphans, groups, archives, times, labels, bad, healed, records, meta,
+	inodes, dirents, cookies, xattrs, extents, parents, orphans, groups, archives, times, labels, bad, healed, removed,
+	records, meta,
 }
 
 // bucketNames lists all buckets of a whole index.

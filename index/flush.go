@@ -82,6 +82,9 @@ func (a *applier) finish(locate Locate) error {
 	if err := a.flushArchives(); err != nil {
 		return fmt.Errorf("archives: %w", err)
 	}
+	if err := a.flushRemoved(); err != nil {
+		return fmt.Errorf("removed groups: %w", err)
+	}
 	for _, f := range []struct {
 		t   table
 		ops []op

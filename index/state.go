@@ -9,7 +9,7 @@ import (
 
 // formatVersion is the version of this file format. There is no conversion: an
 // index of another version is rebuilt from the log.
-const formatVersion = 3
+const formatVersion = 4
 
 var stateKey = []byte("state")
 
@@ -30,6 +30,7 @@ var stateKey = []byte("state")
 //	132    8  inodes
 //	140    8  logical bytes of regular files
 //	148    1  1: something of the tree has changed since the last archive
+//	149    1  1: groups were removed that the media may still have
 type state struct {
 	id      Identity
 	head    Head
@@ -39,9 +40,10 @@ type state struct {
 	inodes  uint64
 	bytes   uint64
 	changed bool
+	unclean bool
 }
 
-const stateSize = 149
+const stateSize = 150
 
 func (s *state) put(b []byte) {
 	binary.BigEndian.PutUint32(b, formatVersion)
@@ -56,9 +58,11 @@ func (s *state) put(b []byte) {
 	binary.BigEndian.PutUint64(b[124:], uint64(s.nextIno))
 	binary.BigEndian.PutUint64(b[132:], s.inodes)
 	binary.BigEndian.PutUint64(b[140:], s.bytes)
-	b[148] = 0
-	if s.changed {
-		b[148] = 1
+	for i, flag := range []bool{s.changed, s.unclean} {
+		b[148+i] = 0
+		if flag {
+			b[148+i] = 1
+		}
 	}
 }
 
@@ -79,6 +83,7 @@ func parseState(b []byte) (*state, error) {
 		inodes:  binary.BigEndian.Uint64(b[132:]),
 		bytes:   binary.BigEndian.Uint64(b[140:]),
 		changed: b[148] != 0,
+		unclean: b[149] != 0,
 	}
 	copy(s.id.Store[:], b[4:])
 	copy(s.id.Volume[:], b[20:])

@@ -1,7 +1,6 @@
 package media
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -203,7 +202,7 @@ func (c *Catalog) directory(k *chunk) (*directory, error) {
 	return d, nil
 }
 
-// Chunks returns what is known, by ID.
+// Chunks returns what is known, in the order of chunkfmt.ChunkID.Compare.
 func (c *Catalog) Chunks() []Chunk {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -216,7 +215,7 @@ func (c *Catalog) Chunks() []Chunk {
 		}
 		list = append(list, known)
 	}
-	slices.SortFunc(list, func(a, b Chunk) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(list, func(a, b Chunk) int { return a.ID.Compare(b.ID) })
 	return list
 }
 

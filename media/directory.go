@@ -28,10 +28,10 @@ type entry struct {
 }
 
 // add notes a tag that lies at a place. Header transfers carry no number and
-// are left out, void tags nothing that could be read.
+// are left out, void and gone tags nothing that could be read.
 func (d *directory) add(t *chunkfmt.Tag, at int64) {
 	d.end = max(d.end, at+int64(chunkfmt.TagSize+t.StoredLen()))
-	if t.Seq == 0 || t.Flags&(chunkfmt.FlagHeaderTransfer|chunkfmt.FlagVoid) != 0 {
+	if t.Seq == 0 || t.Flags&(chunkfmt.FlagHeaderTransfer|chunkfmt.FlagVoid) != 0 || t.Kind == chunkfmt.KindGone {
 		return
 	}
 	e := entry{seq: t.Seq, offset: uint64(at), length: uint32(t.StoredLen())}

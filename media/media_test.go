@@ -22,6 +22,8 @@ func TestChunkNames(t *testing.T) {
 		{chunkfmt.MakeChunkID(1, 1, false), prefix + "000001-000001.chunk"},
 		{chunkfmt.MakeChunkID(0xabcdef, 0x123456, false), prefix + "abcdef-123456.chunk"},
 		{chunkfmt.MakeChunkID(16, 255, true), prefix + "000010-0000ff.mirror"},
+		{chunkfmt.MakeChunkID(16, 255, false).Of(1), prefix + "000010-0000ff.chunk.01"},
+		{chunkfmt.MakeChunkID(16, 255, false).Of(255), prefix + "000010-0000ff.chunk.ff"},
 		{chunkfmt.MakeChunkID(chunkfmt.MaxOrdinal, chunkfmt.MaxChunkNumber, false), prefix + "ffffff-7fffffff.chunk"},
 	} {
 		if got := media.ChunkName(v, c.id); got != c.want {
@@ -36,6 +38,7 @@ func TestChunkNames(t *testing.T) {
 		prefix + "00000A-000001.chunk", prefix + "+00001-000001.chunk", prefix + "000001-000001.chunk.mirror", prefix + "000001-000001.mirror.chunk",
 		prefix + "000001-80000000.chunk", prefix + "x/000001-000001.chunk", "000001-000001.chunk", "/" + prefix + "000001-000001.chunk",
 		strings.ToUpper(prefix) + "000001-000001.chunk", "volumes/ab/000001-000001.chunk", prefix + "1000000-000001.chunk",
+		prefix + "000001-000001.chunk.00", prefix + "000001-000001.chunk.1", prefix + "000001-000001.chunk.0A", prefix + "000001-000001.01",
 	} {
 		if _, id, ok := media.ParseChunkName(name); ok {
 			t.Errorf("parsed %q as %v", name, id)
@@ -49,7 +52,7 @@ func TestChunkNamesReturn(t *testing.T) {
 		id := chunkfmt.MakeChunkID(
 			rapid.Uint32Range(1, chunkfmt.MaxOrdinal).Draw(rt, "ordinal"),
 			rapid.Uint32Range(1, chunkfmt.MaxChunkNumber).Draw(rt, "number"),
-			rapid.Bool().Draw(rt, "mirror"))
+			rapid.Bool().Draw(rt, "mirror")).Of(rapid.IntRange(0, chunkfmt.MaxGeneration).Draw(rt, "generation"))
 		gotVolume, gotID, ok := media.ParseChunkName(media.ChunkName(v, id))
 		if !ok || gotVolume != v || gotID != id {
 			rt.Errorf("%v %v came back as %v %v %v", v, id, gotVolume, gotID, ok)

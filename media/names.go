@@ -11,7 +11,8 @@ import (
 
 // Chunks lie in "volumes/<volume id in hex>/", named by session ordinal and
 // number in the session, both hexadecimal and at least six digits wide, so that
-// a listing shows them in the order in which they were begun.
+// a listing shows them in the order in which they were begun. The generation of one
+// that was cleaned, two hexadecimal digits, stands at the end.
 const (
 	volumesDir   = "volumes/"
 	chunkSuffix  = ".chunk"
@@ -64,7 +65,11 @@ func ChunkName(v chunkfmt.VolumeID, id chunkfmt.ChunkID) string {
 	if id.Mirror() {
 		suffix = mirrorSuffix
 	}
-	return fmt.Sprintf("%s%06x-%06x%s", VolumePrefix(v), id.Ordinal(), id.Number(), suffix)
+	name := fmt.Sprintf("%s%06x-%06x%s", VolumePrefix(v), id.Ordinal(), id.Number(), suffix)
+	if g := id.Generation(); g > 0 {
+		name += fmt.Sprintf(".%02x", g)
+	}
+	return name
 }
 
 // ParseChunkName is the reverse of ChunkName; ok is false for any name that
@@ -80,6 +85,13 @@ func ParseChunkName(name string) (v chunkfmt.VolumeID, id chunkfmt.ChunkID, ok b
 		return v, 0, false
 	}
 	copy(v[:], b)
+	generation := uint64(0)
+	if i := strings.LastIndexByte(base, '.'); i == len(base)-3 && i > 0 {
+		if generation, err = strconv.ParseUint(base[i+1:], 16, 8); err != nil {
+			return v, 0, false
+		}
+		base = base[:i]
+	}
 	base, mirror := strings.CutSuffix(base, mirrorSuffix)
 	base, _ = strings.CutSuffix(base, chunkSuffix)
 	left, right, _ := strings.Cut(base, "-")
@@ -91,6 +103,6 @@ func ParseChunkName(name string) (v chunkfmt.VolumeID, id chunkfmt.ChunkID, ok b
 	if err != nil {
 		return v, 0, false
 	}
-	id = chunkfmt.MakeChunkID(uint32(ordinal), uint32(number), mirror)
+	id = chunkfmt.MakeChunkID(uint32(ordinal), uint32(number), mirror).Of(int(generation))
 	return v, id, ChunkName(v, id) == name
 }

@@ -185,6 +185,26 @@ func (c *control) Archives(context.Context) (any, error) {
 	return all, sent(err)
 }
 
+// Forget implements monitor.Control.
+func (c *control) Forget(ctx context.Context, request json.RawMessage) (any, error) {
+	var r forgetRequest
+	if err := json.Unmarshal(request, &r); err != nil {
+		return nil, sent(fmt.Errorf("%w: %w", errUsage, err))
+	}
+	answer, err := c.v.forget(ctx, &r)
+	return answer, sent(err)
+}
+
+// Prune implements monitor.Control.
+func (c *control) Prune(ctx context.Context, request json.RawMessage) (any, error) {
+	var r pruneRequest
+	if err := json.Unmarshal(request, &r); err != nil {
+		return nil, sent(fmt.Errorf("%w: %w", errUsage, err))
+	}
+	p, err := c.v.prune(ctx, &r)
+	return p, sent(err)
+}
+
 // copyName is what copies of the index are called in the state folder until a reader has them.
 const copyName = "index-copy-*"
 

@@ -64,8 +64,9 @@ compressed, sealed and stored. Browsing the mount is the restore.
 		newInit(), newMount(), newPut(), newStatus(), newSync(), newUmount(),
 		newSnapshot(), newSnapshots(), newLs(), newCat(), newFind(), newHistory(), newDiff(),
 		newRestore(), newDump(),
+		newForget(), newPrune(),
 		newRebuild(), newScrub(), newCheck(),
-		newServe(), newInvite(), newClients(), newRevoke(),
+		newServe(), newInvite(), newClients(), newRevoke(), newApprove(),
 		newKey(), newVersion(), newExitCodes(), newNotices(),
 	)
 	return root

@@ -118,6 +118,8 @@ func serveMount(ctx context.Context, o *mountOptions, s *opened, ready func()) (
 	if err != nil {
 		return errors.Join(err, v.close(lasting))
 	}
+	v.care.gone = func(name string) { server.EntryChanged(snapshotsDir, name) }
+	v.takeCare()
 	c := newControl(v, server)
 	socket, err := monitor.Listen(c, monitor.Info{
 		MountPoint: server.Dir(), Store: s.path, Volume: v.name, Pid: os.Getpid(), Started: time.Now(),

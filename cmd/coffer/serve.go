@@ -27,6 +27,7 @@ type serveOptions struct {
 	store  string
 	listen string
 	window int
+	grace  time.Duration
 	fault  string
 	out    io.Writer
 }
@@ -48,6 +49,7 @@ store and needs none: a directory that is empty or does not exist is made a stor
 	}
 	cmd.Flags().StringVar(&o.listen, "listen", ":"+channel.DefaultPort, "`address` to listen at")
 	cmd.Flags().IntVar(&o.window, "buffers", 32, "`number` of 1 MiB buffers for each client that writes")
+	cmd.Flags().DurationVar(&o.grace, "grace", 7*24*time.Hour, "how long what an append-only client has pruned stays, and until it is approved of: see coffer approve")
 	addFault(cmd.Flags(), &o.fault)
 	return cmd
 }
@@ -105,6 +107,11 @@ func (s *served) identity() (channel.Identity, error) {
 	return channel.EnsureIdentity(filepath.Join(s.state, "identity"))
 }
 
+// removals keeps what clients have removed, until it is gone.
+func (s *served) removals() (*mover.Removals, error) {
+	return mover.OpenRemovals(filepath.Join(s.state, "removals"))
+}
+
 // addressFile keeps where the server last listened, for invitations.
 func (s *served) addressFile() string { return filepath.Join(s.state, "address") }
 
@@ -119,6 +126,10 @@ func runServe(ctx context.Context, o serveOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.medium.Close()) }()
 	id, err := s.identity()
+	if err != nil {
+		return err
+	}
+	removals, err := s.removals()
 	if err != nil {
 		return err
 	}
@@ -137,6 +148,7 @@ func runServe(ctx context.Context, o serveOptions) (err error) {
 		Medium: s.medium, Store: s.id, Registry: s.registry, Starter: m,
 		CatalogPath: func(v chunkfmt.VolumeID) string { return catalogPath(s.path, v) },
 		LeaseDir:    filepath.Join(s.state, "leases"), Window: o.window, Faults: faults, Log: log,
+		Removals: removals, Grace: o.grace,
 	})
 	ctx, end := context.WithCancel(ctx)
 	defer end()
@@ -201,6 +213,16 @@ func (c *serveControl) Snapshot(context.Context, json.RawMessage) (any, error) {
 
 // Archives implements monitor.Control: a server has no key.
 func (c *serveControl) Archives(context.Context) (any, error) { return nil, sent(errServes) }
+
+// Forget implements monitor.Control: a server has no key.
+func (c *serveControl) Forget(context.Context, json.RawMessage) (any, error) {
+	return nil, sent(errServes)
+}
+
+// Prune implements monitor.Control: clients prune.
+func (c *serveControl) Prune(context.Context, json.RawMessage) (any, error) {
+	return nil, sent(errServes)
+}
 
 // Index implements monitor.Control: a server has none.
 func (c *serveControl) Index(context.Context) (any, error) { return nil, sent(errServes) }

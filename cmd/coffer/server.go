@@ -92,7 +92,7 @@ func openServer(ctx context.Context, o *volumeOptions, key openKey) (*opened, er
 		Keep: s.spool != nil, TakeOver: o.spool.takeOver,
 	})
 	s.medium = m
-	s.far = &mover.Far{Way: link, Locator: m, Agents: o.agents, Timeout: o.timeout}
+	s.far = &mover.Far{Way: link, Locator: m, Removals: m, Agents: o.agents, Timeout: o.timeout}
 	return s, nil
 }
 

@@ -195,6 +195,7 @@ type volume struct {
 	source  *mover.Source
 	tree    *tree.Tree
 	unsent  int64 // bytes that were left in the spool, once it is closed
+	care    care
 }
 
 // openVolume opens a session and the live tree on it. Holder says who does, to others who try.
@@ -205,6 +206,7 @@ func openVolume(ctx context.Context, s *opened, o *volumeOptions, holder string)
 	}
 	limitHeap(0)
 	v := &volume{opened: s, name: o.name, monitor: monitor.New()}
+	v.care.init(ctx)
 	if v.source, err = mover.OpenSource(ctx, v.monitor, options); err != nil {
 		return nil, err
 	}
@@ -219,7 +221,7 @@ The volume %[1]s is as the other machine has it.
 		Groups: v.source.Groups(), Flight: v.source.Flight(), Pipe: v.source.Pipe(),
 		Log: slog.Default(), Full: media.ErrFull, Away: agent.ErrAway,
 		Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid()),
-		Space: v.space, Relatime: !o.noAtime, ArchiveEvery: o.archiveEvery,
+		Space: v.space, Relatime: !o.noAtime, ArchiveEvery: o.archiveEvery, Sealed: v.care.sealedOne,
 	})
 	if err != nil {
 		v.source.Pipe().Abort(err)
@@ -244,8 +246,12 @@ func (v *volume) space(ctx context.Context) (tree.Space, error) {
 // error that wraps errLost. A medium that is full is not waited for: a session without an end is as one
 // that crashed, complete up to what was acknowledged.
 func (v *volume) close(ctx context.Context) error {
+	v.care.stop()
 	lost := v.tree.Sync(ctx)
-	_, _, err := v.tree.Snapshot(ctx, "")
+	_, sealed, err := v.tree.Snapshot(ctx, "")
+	if sealed {
+		v.applyPolicy(ctx)
+	}
 	err = errors.Join(err, v.tree.Close(ctx))
 	if v.tree.Failed() != nil || errors.Is(err, media.ErrFull) || errors.Is(err, agent.ErrAway) {
 		// The pipe waits for an end that will not come through it.

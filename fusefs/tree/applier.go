@@ -91,6 +91,9 @@ func (t *Tree) apply() error {
 		t.retire(e)
 		if e.archive != 0 {
 			t.sealed(e.archive)
+			if t.cfg.Sealed != nil {
+				t.cfg.Sealed()
+			}
 		}
 		close(e.indexed)
 	}

@@ -38,7 +38,7 @@ type backlog struct {
 	cuts       uint64
 	lastStable time.Time
 	shared     *request   // waits for the next cut; many share it
-	special    []*request // snapshots and the end
+	special    []*request // what nobody shares: snapshots, journals and the end
 	sealing    []int64    // times of archives that the index does not have yet
 	stopped    bool       // no cutter any more
 	room       chan struct{}

@@ -133,6 +133,9 @@ type Config struct {
 	// ArchiveEvery is how long after the last archive of this session another is
 	// sealed, if anything has changed; 0: none is sealed unasked.
 	ArchiveEvery time.Duration
+	// Sealed is called when the index has an archive that it did not have before. It must be quick and must not call
+	// into the tree; nil: nobody is.
+	Sealed func()
 	// MaxDirty is the limit of changes in memory, in bytes, about: writers
 	// wait beyond it, and a cut is taken at a quarter of it; 48 MiB.
 	MaxDirty int64

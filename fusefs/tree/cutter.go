@@ -20,8 +20,9 @@ const maxUnacked = 2
 type request struct {
 	kind  stage.MarkerKind
 	label string
-	cut   chan struct{} // closed when the rest holds
-	epoch *epoch        // to wait for; nil: there was nothing to do
+	more  stage.BatchSource // what is to be journalled besides; nil: nothing
+	cut   chan struct{}     // closed when the rest holds
+	epoch *epoch            // to wait for; nil: there was nothing to do
 	err   error
 	// archive is the time of the archive that was made; 0: none was.
 	archive int64
@@ -40,17 +41,23 @@ func (t *Tree) request(kind stage.MarkerKind, label string) *request {
 		return t.shared
 	}
 	r := &request{kind: kind, label: label, cut: make(chan struct{})}
-	switch {
-	case t.stopped:
-		r.finish(nil, t.stopError())
-		return r
-	case kind == stage.MarkCut:
+	if kind == stage.MarkCut && !t.stopped {
 		t.shared = r
-	default:
-		t.special = append(t.special, r)
+		t.kick(t.asked)
+		return r
 	}
-	t.kick(t.asked)
+	t.queue(r)
 	return r
+}
+
+// queue enters a wish that nobody shares; mu is held.
+func (t *Tree) queue(r *request) {
+	if t.stopped {
+		r.finish(nil, t.stopError())
+		return
+	}
+	t.special = append(t.special, r)
+	t.kick(t.asked)
 }
 
 func (r *request) finish(e *epoch, err error) {
@@ -199,7 +206,7 @@ func (t *Tree) taken(r *request) {
 
 // cut fulfils r, and says whether that was the last one.
 func (t *Tree) cut(ctx context.Context, r *request) (last bool) {
-	if r.kind == stage.MarkCut && t.clean(r) {
+	if r.kind == stage.MarkCut && r.more == nil && t.clean(r) {
 		return false
 	}
 	if r.kind == stage.MarkArchive && t.unaltered(r) {
@@ -220,7 +227,7 @@ func (t *Tree) cut(ctx context.Context, r *request) (last bool) {
 		return true
 	}
 	defer slot.Release()
-	m := stage.Marker{Kind: r.kind}
+	m := stage.Marker{Kind: r.kind, Batch: r.more}
 	t.taken(r)
 	if r.kind == stage.MarkArchive {
 		if r.archive, err = t.archiveTime(); err != nil {
@@ -241,7 +248,7 @@ func (t *Tree) clean(r *request) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// Nobody can join any more once the open epoch was seen to be clean.
-	if e.dirty.Load() != nil || e.amended() || t.last != nil && t.last.told && !t.last.stable {
+	if e.dirty.Load() != nil || t.last != nil && t.last.told && !t.last.stable {
 		return false
 	}
 	t.shared = nil

@@ -221,6 +221,7 @@ type rewriting struct {
 
 // try returns false if somebody else wrote meanwhile.
 func (r *rewriting) try(ctx context.Context) (done bool, err error) {
+	defer r.t.readers.leave(r.t.readers.enter())
 	if err := r.look(); err != nil || len(r.parts) == 0 {
 		return true, err
 	}

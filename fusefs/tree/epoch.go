@@ -3,7 +3,6 @@ package tree
 import (
 	"encoding/binary"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,9 +42,6 @@ type epoch struct {
 	// access times and files that were only brought together.
 	altered atomic.Bool
 	archive int64 // the time of the archive that it ended, or 0
-
-	amending   sync.Mutex // guards amendments; nothing is locked after it
-	amendments []chunkfmt.Record
 
 	ready   chan struct{} // closed when the freeze is complete
 	nextIno Ino           // the next inode number to give, if this epoch gave any
@@ -125,7 +121,8 @@ func (t *Tree) charge(e *epoch, n int64) {
 	}
 }
 
-// freeze ends the open epoch at one instant of all operations.
+// freeze ends the open epoch at one instant of all operations. The batch of m comes
+// behind that of the epoch.
 func (t *Tree) freeze(slot CutSlot, m stage.Marker) *epoch {
 	t.epochMu.Lock()
 	defer t.epochMu.Unlock()
@@ -140,7 +137,7 @@ func (t *Tree) freeze(slot CutSlot, m stage.Marker) *epoch {
 		t.altered = t.altered || e.altered.Load()
 	}
 	m.Archive.Files, m.Archive.Bytes = uint64(t.inodes.Load()), uint64(t.bytes.Load())
-	m.Batch = e
+	m.Batch = with(e, m.Batch)
 	m.Journalled = func(j stage.Journal) { t.journalled(e, j) }
 	m.Acked = func(err error) { t.acked(e, err) }
 	t.enqueue(e)
@@ -168,9 +165,6 @@ func (e *epoch) Encode(w stage.RecordSink) error {
 		if err := put(w, chunkfmt.RecMeta, chunkfmt.MetaKey(index.MetaNextIno), v); err != nil {
 			return fmt.Errorf("encode the next inode number: %w", err)
 		}
-	}
-	if err := e.encodeAmendments(w); err != nil {
-		return fmt.Errorf("encode amendments of cut %d: %w", e.n, err)
 	}
 	for d := e.dirty.Load(); d != nil; d = d.nextDirty {
 		if err := d.encode(w); err != nil {

@@ -82,6 +82,7 @@ func (h *Handle) Read(ctx context.Context, p []byte, off int64) (int, error) {
 // read is Read; h, if not nil, is read ahead for.
 func (t *Tree) read(ctx context.Context, h *Handle, i *inode, p []byte, off int64) (int, error) {
 	var few, fewAhead [8]span
+	defer t.readers.leave(t.readers.enter())
 	i.mu.RLock()
 	if err := t.lostInode(i); err != nil {
 		i.mu.RUnlock()

@@ -43,7 +43,8 @@ type Tree struct {
 	renameMu sync.Mutex
 
 	backlog
-	defrag defrag
+	defrag  defrag
+	readers readers
 }
 
 // New makes the tree above an index, and removes what a former writer left
@@ -53,6 +54,7 @@ func New(ctx context.Context, cfg Config) (*Tree, error) {
 	cfg.defaults()
 	t := &Tree{cfg: cfg, table: newTable(cfg.Index, cfg.MaxClean), cur: newEpoch(1)}
 	t.backlog.init()
+	t.readers.init()
 	t.nextIno.Store(max(uint64(RootIno), uint64(cfg.Index.NextIno())-1))
 	if cfg.Index.NextIno() == 0 {
 		t.nextIno.Store(uint64(RootIno))

@@ -47,7 +47,7 @@ type Stats struct {
 	Hits       uint64 // confirmed
 }
 
-// Table is a set of known blocks. Add, Drop, Lookup, Load and Watch are for one
+// Table is a set of known blocks. Add, Drop, Exclude, Lookup, Load and Watch are for one
 // goroutine at a time; Stats is for any.
 type Table struct {
 	src    Source
@@ -57,6 +57,8 @@ type Table struct {
 	// dropped groups whose records the source may still have: a neighbour's hit must
 	// not bring them back.
 	dropped map[chunkfmt.Seq]struct{}
+	// excluded groups likewise; nil: none are.
+	excluded func(chunkfmt.Seq) bool
 
 	limit              uint64
 	resized            func(bytes uint64)
@@ -248,7 +250,7 @@ func (t *Table) bring(seq chunkfmt.Seq, n int) error {
 			delete(t.dropped, at)
 			return nil
 		}
-		if _, gone := t.dropped[at]; gone {
+		if _, gone := t.dropped[at]; gone || t.excluded != nil && t.excluded(at) {
 			continue
 		}
 		t.recent.add(at, g.Blocks)
@@ -281,11 +283,34 @@ func (t *Table) Drop(seq chunkfmt.Seq) error {
 	var last *segment
 	for _, s := range t.dir {
 		if s != last {
-			t.entries.Add(-uint64(s.removeAll(v)))
+			t.entries.Add(-uint64(s.removeWhere(func(place uint64) bool { return place == v })))
 		}
 		last = s
 	}
 	return nil
+}
+
+// Exclude makes all groups unknown that dead says so of, at once: the whole table is searched,
+// which takes milliseconds for a million blocks. The source may still have their records; they
+// stay unknown until Exclude is called anew, with nil for none. Then those that the source still
+// has may be known again, and surely are once they are added.
+func (t *Table) Exclude(dead func(chunkfmt.Seq) bool) {
+	t.excluded = dead
+	if dead == nil {
+		return
+	}
+	for seq := range t.recent.groups {
+		if dead(seq) {
+			t.recent.drop(seq)
+		}
+	}
+	var last *segment
+	for _, s := range t.dir {
+		if s != last {
+			t.entries.Add(-uint64(s.removeWhere(func(v uint64) bool { return dead(unpack(v)) })))
+		}
+		last = s
+	}
 }
 
 // Load adds all groups that each goes through; index.Index.Groups is meant.

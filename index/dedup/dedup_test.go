@@ -171,6 +171,49 @@ func TestDroppedStaysDropped(t *testing.T) {
 
 // TestNewerPlaceWins: a block that was stored again is found where it is now, and
 // dropping the old group leaves it known.
+// TestExclude: what is excluded is not found, by whatever way, and what is not is, before and after.
+func TestExclude(t *testing.T) {
+	const groups, per = 20_000, 3
+	for _, limit := range []int64{1 << 30, 100_000} {
+		table, s := fill(limit, groups, per)
+		dead := func(seq chunkfmt.Seq) bool { return seq.Number()%3 == 0 }
+		sampled := table.Stats().SampleBits > 0
+		count := func() (excluded, others int) {
+			for i := range uint64(groups * per) {
+				if found(t, table, s, print(i), uint32(100+i%50)) {
+					if dead(chunkfmt.MakeSeq(1, i/per+1)) {
+						excluded++
+					} else {
+						others++
+					}
+				}
+			}
+			return excluded, others
+		}
+		_, before := count()
+		table.Exclude(dead)
+		excluded, others := count()
+		if excluded != 0 || !sampled && others != before || others == 0 {
+			t.Errorf("%d excluded are found, and %d of %d others", excluded, others, before)
+		}
+		again := group(chunkfmt.MakeSeq(1, 3), 6, per)
+		for seq := range s.groups {
+			if dead(seq) {
+				delete(s.groups, seq)
+			}
+		}
+		table.Exclude(nil)
+		if excluded, _ := count(); excluded != 0 {
+			t.Errorf("%d are found that are gone", excluded)
+		}
+		s.groups[again.Seq] = again
+		table.Add(again)
+		if !sampled && !found(t, table, s, print(6), 106) {
+			t.Error("what was added again is not found")
+		}
+	}
+}
+
 func TestNewerPlaceWins(t *testing.T) {
 	table, s := fill(1<<20, 10, 1)
 	again := group(chunkfmt.MakeSeq(2, 1), 3, 1)

@@ -113,11 +113,12 @@ func (s *segment) remove(tag, place uint64) bool {
 	return true
 }
 
-// removeAll takes out every tag with the place and says how many there were.
-func (s *segment) removeAll(place uint64) int {
+// removeWhere takes out every tag with such a place and says how many there were.
+func (s *segment) removeWhere(is func(place uint64) bool) int {
 	before := s.n
 	for i := 0; i < len(s.rest); {
-		if s.rest[i]>>8 != place || !s.remove(s.tag(i), place) {
+		place := s.rest[i] >> 8
+		if place == 0 || !is(place) || !s.remove(s.tag(i), place) {
 			i++
 		}
 	}

@@ -27,6 +27,10 @@ type Volume struct {
 	// Lease takes, Release gives back the right to write the volume.
 	Lease   func(r *http.Request, l Lease) error
 	Release func(r *http.Request) error
+	// Remove takes a list of removed groups, or says what it would give back, and Removal what became of the last one.
+	// nil: nothing can be removed.
+	Remove  func(r *http.Request, list io.Reader, dryRun bool) (Removal, error)
+	Removal func(r *http.Request) Removal
 }
 
 // Lease is what is asked for: who wants to write, in one line for others; that the lease is to be kept until it is given
@@ -44,6 +48,8 @@ type Lease struct {
 //	GET    /space                       free and total bytes
 //	GET    /places/SEQ                  all places of a group
 //	POST   /lease   DELETE /lease       the right to write
+//	POST   /removals?dry-run=1          takes a list of removed groups, or says what it would give back: Removal
+//	GET    /removals                    what became of it: Removal
 //
 // A failure is a status of 4xx or 5xx with a JSON body of a code and a message.
 func Handler(v Volume) http.Handler {
@@ -55,6 +61,8 @@ func Handler(v Volume) http.Handler {
 	mux.HandleFunc("GET /space", h.space)
 	mux.HandleFunc("GET /places/{seq}", h.place)
 	mux.HandleFunc("POST /lease", h.lease)
+	mux.HandleFunc("POST /removals", h.remove)
+	mux.HandleFunc("GET /removals", h.removal)
 	mux.HandleFunc("DELETE /lease", func(w http.ResponseWriter, r *http.Request) { answer(w, struct{}{}, v.Release(r)) })
 	return mux
 }

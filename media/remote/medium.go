@@ -175,7 +175,7 @@ func (m *Medium) call(ctx context.Context, method, path string, in, out any) err
 			return err
 		}
 	}
-	return m.ask(ctx, method, path, body, func(answer *http.Response) error {
+	return m.ask(ctx, method, path, func() io.Reader { return bytes.NewReader(body) }, func(answer *http.Response) error {
 		if out == nil {
 			return nil
 		}
@@ -183,8 +183,8 @@ func (m *Medium) call(ctx context.Context, method, path string, in, out any) err
 	})
 }
 
-// ask makes a request until the server answers it, and gives a good answer to read.
-func (m *Medium) ask(parent context.Context, method, path string, body []byte, read func(*http.Response) error) error {
+// ask makes a request until the server answers it, and gives a good answer to read. body, if not nil, is called for each.
+func (m *Medium) ask(parent context.Context, method, path string, body func() io.Reader, read func(*http.Response) error) error {
 	ctx := parent
 	if m.cfg.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -207,10 +207,17 @@ func (m *Medium) ask(parent context.Context, method, path string, body []byte, r
 	}
 }
 
-func (m *Medium) once(ctx context.Context, method, path string, body []byte, read func(*http.Response) error) error {
-	r, err := http.NewRequestWithContext(ctx, method, m.cfg.Base+path, bytes.NewReader(body))
+func (m *Medium) once(ctx context.Context, method, path string, body func() io.Reader, read func(*http.Response) error) error {
+	var b io.Reader
+	if body != nil {
+		b = body()
+	}
+	r, err := http.NewRequestWithContext(ctx, method, m.cfg.Base+path, b)
 	if err != nil {
 		return &refused{err}
+	}
+	if s, ok := b.(*io.SectionReader); ok {
+		r.ContentLength = s.Size()
 	}
 	answer, err := m.cfg.Client.Do(r)
 	if err != nil {

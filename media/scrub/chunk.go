@@ -48,7 +48,13 @@ func (s *scrub) chunk(ctx context.Context, id chunkfmt.ChunkID, info media.Info,
 	err := c.run()
 	c.tellUnreadable()
 	if errors.Is(err, media.ErrNotExist) {
-		return nil // removed since it was listed
+		// Removed since it was listed, or written anew: then that counts, from its beginning.
+		later, there, err := s.later(ctx, id)
+		if err != nil || !there {
+			return err
+		}
+		_, id, _ := media.ParseChunkName(later.Name)
+		return s.chunk(ctx, id, later, 0)
 	}
 	if err != nil {
 		return err
@@ -63,6 +69,9 @@ func (c *chunkScrub) run() error {
 	c.at = chunkfmt.ChunkHeaderSize
 	if err := c.directory(); err != nil {
 		return err
+	}
+	if c.unfinished() && c.volume.older(c.id) {
+		return nil // half written anew
 	}
 	c.sc = chunkfmt.NewScanner(c.w, c.info.Size)
 	if h, err := c.sc.Header(); err == nil {
@@ -135,9 +144,9 @@ func (c *chunkScrub) entry(e chunkfmt.Entry) error {
 			Seqs: []Range{{e.Tag.Seq, e.Tag.Seq}}, Cause: err.Error()})
 	}
 	c.close(e.Tag.Seq)
-	c.last = max(c.last, e.Tag.Seq)
+	c.last = max(c.last, e.Tag.Last())
 	end := e.At + int64(chunkfmt.TagSize+e.Tag.StoredLen())
-	if end <= c.from || c.o.Skip != nil && c.o.Skip(&e.Tag) {
+	if end <= c.from || e.Tag.StoredLen() == 0 || c.o.Skip != nil && c.o.Skip(&e.Tag) {
 		return nil
 	}
 	if err := c.payload(&e); err != nil {
@@ -235,8 +244,8 @@ func (c *chunkScrub) damaged(d *chunkfmt.DamageError) {
 			if f.Kind = t.Kind; n > 0 {
 				f.What, f.Kind = Stretch, chunkfmt.KindNone
 			}
-			f.Seqs = addSeq(f.Seqs, t.Seq)
-			c.last = max(c.last, t.Seq)
+			f.Seqs = addSeqs(f.Seqs, t.Seq, t.Last())
+			c.last = max(c.last, t.Last())
 			c.pass()
 		}
 		if len(f.Seqs) == 0 {
@@ -287,12 +296,12 @@ func (c *chunkScrub) unfinished() bool {
 	return c.tags == nil && errors.Is(c.broken, chunkfmt.ErrNoFooter)
 }
 
-func addSeq(ranges []Range, seq chunkfmt.Seq) []Range {
-	if n := len(ranges); n > 0 && ranges[n-1].Last+1 == seq {
-		ranges[n-1].Last = seq
+func addSeqs(ranges []Range, first, last chunkfmt.Seq) []Range {
+	if n := len(ranges); n > 0 && ranges[n-1].Last+1 == first {
+		ranges[n-1].Last = last
 		return ranges
 	}
-	return append(ranges, Range{seq, seq})
+	return append(ranges, Range{first, last})
 }
 
 func (c *chunkScrub) tellUnreadable() {

@@ -4,7 +4,8 @@
 // that belong to nothing.
 //
 // It tells damage from what a crash leaves: of a chunk without a footer, what was never acknowledged may
-// be torn, and what a later session went past is void. It repairs nothing, and does not know which group
+// be torn, and what a later session went past is void; one that is being written anew, or was when its cleaner was
+// killed, counts for nothing as long as the one before it is there. It repairs nothing, and does not know which group
 // belongs to which file: that needs the key (pipeline/check).
 //
 // Memory is bounded by one read-ahead window, one tag's bytes, one chunk's directory and the list of the

@@ -3,6 +3,7 @@ package scrub
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"coffer/chunkfmt"
 	"coffer/media"
@@ -133,6 +134,11 @@ func (s *scrub) next(ctx context.Context, id chunkfmt.ChunkID) (chunkfmt.Seq, er
 		}
 		// One that cannot be read may have been torn as it began; the one after it says the same then.
 		h, err := chunkfmt.NewScanner(media.Reader(ctx, s.medium, info.Name), info.Size).Header()
+		if errors.Is(err, media.ErrNotExist) {
+			if anew, there, _ := s.later(ctx, other); there {
+				h, err = chunkfmt.NewScanner(media.Reader(ctx, s.medium, anew.Name), anew.Size).Header()
+			}
+		}
 		if err == nil {
 			return h.First, nil
 		}
@@ -141,4 +147,25 @@ func (s *scrub) next(ctx context.Context, id chunkfmt.ChunkID) (chunkfmt.Seq, er
 		}
 	}
 	return 0, nil
+}
+
+// later gives a later generation of a chunk, if there is one now.
+func (s *scrub) later(ctx context.Context, id chunkfmt.ChunkID) (found media.Info, there bool, err error) {
+	list, err := s.medium.List(ctx, media.ChunkName(s.volume.id, id.Of(0)))
+	for _, info := range list {
+		_, other, ok := media.ParseChunkName(info.Name)
+		if ok && other.Of(0) == id.Of(0) && other.Generation() > id.Generation() {
+			return info, true, nil
+		}
+	}
+	return found, false, err
+}
+
+// older says whether there is an earlier generation of a chunk: then one that is not finished is nothing yet, and
+// nothing any more if whoever wrote it was killed.
+func (v *volume) older(id chunkfmt.ChunkID) bool {
+	return slices.ContainsFunc(v.chunks, func(info media.Info) bool {
+		_, other, _ := media.ParseChunkName(info.Name)
+		return other.Of(0) == id.Of(0) && other.Generation() < id.Generation()
+	})
 }

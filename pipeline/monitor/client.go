@@ -93,8 +93,8 @@ func (c *Client) ask(patience time.Duration) error {
 	})
 }
 
-// Call makes a request: "status", "sync", "snapshot", "archives", "index", "amend" or "umount". In is its body, out takes
-// the answer; both may be nil. An error that the other process answers with is a
+// Call makes a request: "status", "sync", "snapshot", "archives", "forget", "prune", "index", "amend" or "umount". In is
+// its body, out takes the answer; both may be nil. An error that the other process answers with is a
 // *RemoteError.
 func (c *Client) Call(ctx context.Context, what string, in, out any) error {
 	return c.do(ctx, http.MethodPost, what, in, func(body io.Reader) error {

@@ -43,6 +43,10 @@ func (o *owner) Archives(context.Context) (any, error) { return []int{1, 2}, nil
 
 func (o *owner) Amend(_ context.Context, request json.RawMessage) (any, error) { return request, nil }
 
+func (o *owner) Forget(_ context.Context, request json.RawMessage) (any, error) { return request, nil }
+
+func (o *owner) Prune(context.Context, json.RawMessage) (any, error) { return 3, nil }
+
 func (o *owner) Index(context.Context) (any, error) { return "copy", nil }
 
 func (o *owner) Put(ctx context.Context, request PutRequest, tell func(any)) error {

@@ -17,6 +17,8 @@
 //	POST /v1/sync     returns when all that was written before is stable
 //	POST /v1/snapshot body: the label; seals an archive, and answers which
 //	POST /v1/archives the archives
+//	POST /v1/forget   body: which archives, or what rules; answers which were forgotten
+//	POST /v1/prune    body: how; gives back what nothing refers to, and answers how much
 //	POST /v1/index    makes a copy of the index, and answers where
 //	POST /v1/umount   drains, seals the archive, unmounts, ends the session
 //	POST /v1/put      body: what to put; the answer is one JSON value a line,

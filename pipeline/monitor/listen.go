@@ -43,6 +43,10 @@ type Control interface {
 	Snapshot(ctx context.Context, request json.RawMessage) (any, error)
 	// Archives lists what was sealed.
 	Archives(ctx context.Context) (any, error)
+	// Forget forgets archives or sets the rules that do, as the owner's own description in JSON says.
+	Forget(ctx context.Context, request json.RawMessage) (any, error)
+	// Prune gives back what nothing refers to, likewise.
+	Prune(ctx context.Context, request json.RawMessage) (any, error)
 	// Index makes a copy of the index for another process to read.
 	Index(ctx context.Context) (any, error)
 	// Amend puts into the log what another process has found out about what is stored.
@@ -193,6 +197,14 @@ func routes(c Control, info Info) http.Handler {
 	}))
 	mux.HandleFunc("POST /v1/archives", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		v, err := c.Archives(r.Context())
+		answer(w, v, err)
+	}))
+	mux.HandleFunc("POST /v1/forget", withBody(func(w http.ResponseWriter, r *http.Request, body []byte) {
+		v, err := c.Forget(r.Context(), body)
+		answer(w, v, err)
+	}))
+	mux.HandleFunc("POST /v1/prune", withBody(func(w http.ResponseWriter, r *http.Request, body []byte) {
+		v, err := c.Prune(r.Context(), body)
 		answer(w, v, err)
 	}))
 	mux.HandleFunc("POST /v1/index", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {

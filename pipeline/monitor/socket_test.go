@@ -31,6 +31,10 @@ func (c calls) Snapshot(context.Context, json.RawMessage) (any, error) { return 
 func (c calls) Archives(context.Context) (any, error)               { return nil, nil }
 func (c calls) Amend(context.Context, json.RawMessage) (any, error) { return nil, nil }
 
+func (c calls) Forget(context.Context, json.RawMessage) (any, error) { return nil, nil }
+
+func (c calls) Prune(context.Context, json.RawMessage) (any, error) { return nil, nil }
+
 func (c calls) Index(context.Context) (any, error) { return nil, nil }
 
 func (c calls) Unmount(ctx context.Context) (any, error) { return c.unmount(ctx) }

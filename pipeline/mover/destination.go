@@ -2,7 +2,6 @@ package mover
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,6 +30,10 @@ type DestinationOptions struct {
 	CatalogPath func(chunkfmt.VolumeID) string
 	// LeaseDir is a folder for the leases that are held, so that they outlive the process.
 	LeaseDir string
+	// Removals keeps what clients have removed; nil: nothing can be. What an append-only client has removed stays for
+	// Grace after it has said so, and until it is approved of.
+	Removals *Removals
+	Grace    time.Duration
 
 	Window     int           // buffers of 1 MiB that may be under way in a pipe; 32
 	ChunkBytes int64         // length at which a chunk is closed; 128 MiB
@@ -152,15 +155,18 @@ func (d *Destination) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // mine is the volume of that name, if it is the client's.
 func (d *Destination) mine(r *http.Request, volume string) (*farVolume, error) {
-	b, err := hex.DecodeString(volume)
-	var id chunkfmt.VolumeID
-	if err != nil || len(b) != len(id) {
-		return nil, fmt.Errorf("volume %.40q: %w", volume, errBad)
+	id, err := chunkfmt.ParseVolumeID(volume)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errBad, err)
 	}
-	copy(id[:], b)
 	if err := d.o.Registry.Own(channel.ClientOf(r.Context()), id); err != nil {
 		return nil, err
 	}
+	return d.ofID(id)
+}
+
+// ofID is a volume, whoever it belongs to.
+func (d *Destination) ofID(id chunkfmt.VolumeID) (*farVolume, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -274,12 +280,14 @@ func (d *Destination) end(w http.ResponseWriter, r *http.Request) {
 	channel.Answer(w, http.StatusOK, struct{}{})
 }
 
-// Run looks after pipes whose writers are gone, and clients that were revoked, until the destination ends.
+// Run looks after pipes whose writers are gone, clients that were revoked, and what is to be removed, until the
+// destination ends.
 func (d *Destination) Run() {
 	const often = 2 * time.Second
 	t := time.NewTicker(often)
 	defer t.Stop()
 	for {
+		d.lookAfterRemovals(d.life)
 		select {
 		case <-d.life.Done():
 			return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"io"
 	"time"
 
 	"coffer/chunkfmt"
@@ -21,9 +22,18 @@ import (
 type Far struct {
 	Way     agent.Way
 	Locator stage.Locator // asks where a group is
-	Agents  int           // connections for what is written; 0: 4
+	// Removals takes what was removed off the medium there; nil: nobody does.
+	Removals GroupRemover
+	Agents   int // connections for what is written; 0: 4
 	// Timeout is for how long a write or fsync waits for a machine that does not answer before it fails; 0: for ever.
 	Timeout time.Duration
+}
+
+// GroupRemover has a server take removed groups off its medium; *remote.Medium does.
+type GroupRemover interface {
+	// RemoveGroups gives it a list of size bytes as package cleaner has it, and returns when that is done, or waits for
+	// approval; with dryRun it only asks what that would give back.
+	RemoveGroups(ctx context.Context, list io.ReaderAt, size int64, dryRun bool) (remote.Removal, error)
 }
 
 const defaultAgents = 4

@@ -25,7 +25,9 @@ type farVolume struct {
 	id    chunkfmt.VolumeID
 	lease lease
 
-	running atomic.Pointer[farPipe] // set under mu
+	running  atomic.Pointer[farPipe] // set under mu
+	cleaning farCleaning
+	quota    atomic.Pointer[quota] // of the pipe; nil: it has none
 
 	mu      sync.Mutex        // guards what follows; held while a pipe is made, and while the catalog is opened
 	origin  chunkfmt.VolumeID // what it is a branch of, or itself
@@ -100,11 +102,15 @@ func (v *farVolume) openLocked(ctx context.Context) (err error) {
 		return errors.Join(err, c.Close(), unlock())
 	}
 	v.catalog, v.unlock = c, unlock
-	v.handler = remote.Handler(remote.Volume{
+	far := remote.Volume{
 		ID: v.origin, Medium: v.medium, Places: c.Places, Space: v.space,
 		Lease:   v.grant,
 		Release: func(r *http.Request) error { return v.lease.release(channel.ClientOf(r.Context()), v.d.o.Clock()) },
-	})
+	}
+	if v.d.o.Removals != nil {
+		far.Remove, far.Removal = v.remove, v.removal
+	}
+	v.handler = remote.Handler(far)
 	return nil
 }
 
@@ -142,10 +148,12 @@ func (v *farVolume) space(r *http.Request) (media.Space, error) {
 // limited is the medium within a client's quota.
 func (v *farVolume) limited(limit uint64) media.Medium {
 	if limit == 0 {
+		v.quota.Store(nil)
 		return v.medium
 	}
 	q := &quota{Medium: v.medium, limit: int64(min(limit, 1<<62))}
 	q.used.Store(int64(v.used()))
+	v.quota.Store(q)
 	return q
 }
 
@@ -375,6 +383,7 @@ func (v *farVolume) close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.drop(v.current(), errors.New("the server is ending"))
+	v.stopCleaning()
 	if v.handler == nil {
 		return nil
 	}

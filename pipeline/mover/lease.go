@@ -76,6 +76,14 @@ func (f leaseFile) String() string {
 	return text
 }
 
+// isOf says whether a client has the lease.
+func (l *lease) isOf(c channel.Client, now time.Time) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.load(now)
+	return l.held.Client == c.Key && l.held.Name != "", err
+}
+
 // release gives the lease back if the client has it.
 func (l *lease) release(c channel.Client, now time.Time) error {
 	l.mu.Lock()

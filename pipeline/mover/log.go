@@ -81,13 +81,38 @@ func (l *log) sessions(ctx context.Context, from uint32) ([]*session, error) {
 	}
 	var all []*session
 	for _, s := range byOrdinal {
-		byID := func(a, b chunk) int { return int(int64(a.id) - int64(b.id)) }
+		byID := func(a, b chunk) int { return a.id.Compare(b.id) }
 		slices.SortFunc(s.data, byID)
 		slices.SortFunc(s.mirrors, byID)
 		all = append(all, s)
 	}
 	slices.SortFunc(all, func(a, b *session) int { return int(a.ordinal) - int(b.ordinal) })
 	return all, nil
+}
+
+// following calls f with a chunk. If that one is gone because a cleaner has written it anew, f is called with what it was
+// written anew as.
+func (l *log) following(ctx context.Context, c chunk, f func(chunk) error) error {
+	for {
+		err := f(c)
+		if !errors.Is(err, media.ErrNotExist) {
+			return err
+		}
+		infos, listErr := l.medium.List(ctx, media.ChunkName(l.keys.ID, c.id.Of(0)))
+		if listErr != nil {
+			return errors.Join(err, listErr)
+		}
+		known := c.id
+		for _, info := range infos {
+			_, id, ok := media.ParseChunkName(info.Name)
+			if ok && id.Of(0) == known.Of(0) && id.Generation() > c.id.Generation() {
+				c.id, c.name, c.size = id, info.Name, info.Size
+			}
+		}
+		if c.id == known {
+			return err
+		}
+	}
 }
 
 // errNoHeader: a session of which no chunk holds a readable session header. If it
@@ -99,7 +124,7 @@ var errNoHeader = errors.New("no session header")
 func (l *log) readHeader(ctx context.Context, s *session) error {
 	var causes []error
 	for _, c := range s.firstChunks() {
-		err := l.headerFrom(ctx, s, c)
+		err := l.following(ctx, c, func(c chunk) error { return l.headerFrom(ctx, s, c) })
 		if err == nil {
 			return nil
 		}

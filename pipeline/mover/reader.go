@@ -21,8 +21,11 @@ import (
 // writes nothing to the store: any number read while one writes. It shows what the
 // log was when it was opened. Its parts may be used concurrently until Close.
 type Reader struct {
+	o       Options
+	volume  chunkfmt.VolumeID
 	index   *index.Index
 	groups  *stage.Groups
+	late    *lateCatalog // nil where the store is on another machine
 	closers []func() error
 }
 
@@ -36,7 +39,7 @@ type Reader struct {
 // process keeps the index for longer than ten seconds.
 func OpenReader(ctx context.Context, o Options, copied string) (_ *Reader, err error) {
 	s := newSource(o)
-	r := &Reader{}
+	r := &Reader{o: s.o, volume: s.keys.ID}
 	err = s.openLog(ctx, "")
 	r.closers, s.closers = s.closers, nil
 	if err != nil {
@@ -78,13 +81,25 @@ func (r *Reader) locator(ctx context.Context, s *Source) stage.Locator {
 	if s.o.Far != nil {
 		return s.locator()
 	}
-	l := &lateCatalog{open: func() (*media.Catalog, error) {
+	r.late = &lateCatalog{open: func() (*media.Catalog, error) {
 		c, err := s.openCatalog(ctx, s.o.Medium, "") // in memory: the file is the writer's
 		s.closers = nil                              // close does it
 		return c, err
 	}}
-	r.closers = append(r.closers, l.close)
-	return l
+	r.closers = append(r.closers, r.late.close)
+	return r.late
+}
+
+func (r *Reader) cleaning(ctx context.Context) (*cleaning, error) {
+	c := &cleaning{o: &r.o, volume: r.volume, index: r.index}
+	if r.late == nil {
+		return c, nil
+	}
+	if err := r.late.Renew(ctx); err != nil {
+		return nil, err
+	}
+	c.catalog = r.late.catalog
+	return c, nil
 }
 
 // Index is the view of the log.
@@ -197,6 +212,15 @@ func (l *lateCatalog) Places(seq chunkfmt.Seq) ([]chunkfmt.Location, error) {
 		return nil, l.err
 	}
 	return l.catalog.Places(seq)
+}
+
+// Renew implements stage.Renewer: a cleaner may have been at work since.
+func (l *lateCatalog) Renew(ctx context.Context) error {
+	l.once.Do(func() { l.catalog, l.err = l.open() })
+	if l.err != nil {
+		return l.err
+	}
+	return l.catalog.Refresh(ctx)
 }
 
 func (l *lateCatalog) close() error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"coffer/chunkfmt"
 	"coffer/index"
 	"coffer/media"
 )
@@ -64,6 +65,9 @@ func (s *Source) catchUp(ctx context.Context, acked index.Head) (beginning, erro
 	if err := r.run(ctx, path, applied); err != nil {
 		return beginning{}, err
 	}
+	if err := s.missing(r.hole); err != nil {
+		return beginning{}, err
+	}
 	if r.head.Seq < acked.Seq {
 		return beginning{}, fmt.Errorf("%w: its log ends at %v, %v was acknowledged here", ErrRolledBack, r.head.Seq, acked.Seq)
 	}
@@ -79,6 +83,32 @@ func (s *Source) catchUp(ctx context.Context, acked index.Head) (beginning, erro
 	return beginning{ordinal: top + 1, prev: r.head}, nil
 }
 
+// missing logs which groups are missing from the chunks, of those with numbers in a hole that a replay has passed
+// over: those that no removal names.
+func (s *Source) missing(hole chunkfmt.Removed) error {
+	if hole.First == 0 {
+		return nil
+	}
+	var lost chunkfmt.Removed
+	groups := 0
+	err := s.index.GroupsFrom(hole.First, func(g chunkfmt.GroupRecord, at chunkfmt.Location) bool {
+		if g.Seq <= hole.Last && at.Chunk == 0 {
+			if groups++; groups == 1 {
+				lost.First = g.Seq
+			}
+			lost.Last = g.Seq
+		}
+		return g.Seq < hole.Last
+	})
+	if err != nil {
+		return fmt.Errorf("look for missing groups: %w", err)
+	}
+	if groups > 0 {
+		s.o.Log.Error("a part of the log is missing from its chunks", "from", lost.First.String(), "to", lost.Last.String(), "groups", groups)
+	}
+	return nil
+}
+
 // stabilise makes durable what the last session left behind. A process that was
 // killed leaves whole batches in the page cache; they were counted in, and the
 // next session's header is about to say so.
@@ -89,7 +119,8 @@ func (s *Source) stabilise(ctx context.Context, last *session) error {
 	}
 	for _, list := range [][]chunk{last.data, last.mirrors} {
 		for _, c := range list {
-			if err := syncer.Sync(ctx, c.name); err != nil {
+			err := s.log.following(ctx, c, func(c chunk) error { return syncer.Sync(ctx, c.name) })
+			if err != nil {
 				return fmt.Errorf("make the last session stable: %w", err)
 			}
 		}

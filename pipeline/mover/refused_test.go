@@ -60,6 +60,17 @@ func (l *lines) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
+func (l *lines) logger() *slog.Logger { return slog.New(l) }
+
+// all are the lines so far, which are taken.
+func (l *lines) all() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := strings.Join(l.text, "\n")
+	l.text = nil
+	return text
+}
+
 // take waits for a line, and returns all there are.
 func (l *lines) take(t *testing.T) []string {
 	t.Helper()

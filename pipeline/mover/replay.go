@@ -32,7 +32,7 @@ type replayer struct {
 	batches []index.Batch // whole, not yet applied
 	records int
 	places  map[chunkfmt.Seq]chunkfmt.Location
-	lost    int // groups below the watermark that are not there
+	hole    chunkfmt.Removed // from the first to the last number below the watermark that no tag has; zero: there is none
 }
 
 type part struct {
@@ -145,14 +145,18 @@ type window struct{ stable, last chunkfmt.Seq }
 // chunks of the log, or of their mirrors, should the last of those be gone.
 func (r *replayer) watermark(ctx context.Context, s *session) (high chunkfmt.Seq, err error) {
 	for _, list := range [][]chunk{s.data, s.mirrors} {
+		found := false
 		for i := len(list) - 1; i >= 0; i-- {
+			// A cleaner may have begun to write the last chunk anew.
+			if found && list[i].id.Of(0) != list[i+1].id.Of(0) {
+				break
+			}
 			entries, err := r.entries(ctx, s, list[i])
 			if err != nil {
 				return 0, err
 			}
 			if n := len(entries); n > 0 {
-				high = max(high, entries[n-1].Tag.Watermark)
-				break
+				high, found = max(high, entries[n-1].Tag.Watermark), true
 			}
 		}
 	}
@@ -161,7 +165,16 @@ func (r *replayer) watermark(ctx context.Context, s *session) (high chunkfmt.Seq
 
 // entries lists the tags of a chunk that count there: from its footer, or by
 // reading all of it. What is damaged is left out; the gap in the numbers tells.
-func (r *replayer) entries(ctx context.Context, s *session, c chunk) ([]chunkfmt.Entry, error) {
+func (r *replayer) entries(ctx context.Context, s *session, c chunk) (entries []chunkfmt.Entry, err error) {
+	err = r.following(ctx, c, func(c chunk) error {
+		entries, err = r.entriesOf(ctx, s, c)
+		return err
+	})
+	return entries, err
+}
+
+// entriesOf is entries of a chunk that is there.
+func (r *replayer) entriesOf(ctx context.Context, s *session, c chunk) ([]chunkfmt.Entry, error) {
 	entries, err := r.allEntries(ctx, s, c)
 	if c.before != 0 {
 		entries = slices.DeleteFunc(entries, func(e chunkfmt.Entry) bool { return e.Tag.Seq >= c.before })
@@ -203,15 +216,19 @@ func (r *replayer) allEntries(ctx context.Context, s *session, c chunk) ([]chunk
 }
 
 func (r *replayer) chunk(ctx context.Context, s *session, c chunk, m *mirror, w *window) error {
-	entries, err := r.entries(ctx, s, c)
+	return r.following(ctx, c, func(c chunk) error { return r.chunkOf(ctx, s, c, m, w) })
+}
+
+func (r *replayer) chunkOf(ctx context.Context, s *session, c chunk, m *mirror, w *window) error {
+	entries, err := r.entriesOf(ctx, s, c)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		seq := e.Tag.Seq
-		if seq < r.next || seq.Ordinal() != s.ordinal {
+		if e.Tag.Last() < r.next || e.Tag.Seq.Ordinal() != s.ordinal {
 			continue
 		}
+		seq := max(e.Tag.Seq, r.next) // of a range that is gone, the beginning may be known
 		if w.last != 0 && seq > w.last {
 			return errEnd // void: the successor went on from before it
 		}
@@ -237,6 +254,10 @@ func (r *replayer) chunk(ctx context.Context, s *session, c chunk, m *mirror, w 
 func (r *replayer) take(ctx context.Context, s *session, c chunk, e chunkfmt.Entry, m *mirror, w *window) error {
 	seq := e.Tag.Seq
 	switch e.Tag.Kind {
+	case chunkfmt.KindGone:
+		// Removed, says whoever cleaned; the log has to say so too, see missing.
+		r.passed(r.next, e.Tag.Last())
+		seq = e.Tag.Last()
 	case chunkfmt.KindBatch:
 		payload, err := r.open(ctx, s.sealer, c.name, e)
 		if err != nil {
@@ -314,10 +335,17 @@ func (r *replayer) fill(ctx context.Context, s *session, m *mirror, limit chunkf
 		}
 	}
 	if lost > 0 {
-		r.lost += lost
-		r.slog.Error("a part of the log is missing from its chunks", "from", first.String(), "to", (limit - 1).String(), "groups", lost)
+		r.passed(first, limit-1)
 	}
 	return nil
+}
+
+// passed notes that numbers were passed over which no tag has.
+func (r *replayer) passed(first, last chunkfmt.Seq) {
+	if r.hole.First == 0 {
+		r.hole.First = first
+	}
+	r.hole.Last = last
 }
 
 // batch takes one batch part; the last one makes the batch take effect.

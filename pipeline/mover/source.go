@@ -36,6 +36,7 @@ type Source struct {
 	spool   *spooling      // nil without one
 	branch  string         // see Branch
 	flight  *stage.Flight
+	table   *dedup.Table // used by the pipe only
 	groups  *stage.Groups
 	writer  *stage.Writer
 	pipe    *pipeline.Pipe
@@ -197,6 +198,7 @@ func (s *Source) lock(ctx context.Context) error {
 func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) error {
 	s.flight = stage.NewFlight()
 	table := dedup.New(s.o.DedupBytes, known{s.flight, s.index})
+	s.table = table
 	if s.o.DedupResized != nil {
 		table.Watch(s.o.DedupResized)
 	}

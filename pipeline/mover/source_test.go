@@ -114,6 +114,21 @@ type writing struct {
 	s      *Source
 	filler int // more records of 1 kB in each batch
 	extra  records
+	// journalled, if not nil, encodes more behind the rest.
+	journalled func(w stage.RecordSink) error
+}
+
+// alsoJournalled encodes what a cut has, and what is to be journalled besides.
+type alsoJournalled struct {
+	records
+	more func(w stage.RecordSink) error
+}
+
+func (a alsoJournalled) Encode(w stage.RecordSink) error {
+	if err := a.records.Encode(w); err != nil || a.more == nil {
+		return err
+	}
+	return a.more(w)
 }
 
 type records []chunkfmt.Record
@@ -158,7 +173,7 @@ func (w *writing) cut(kind stage.MarkerKind, key, value string, data []byte) {
 	}
 	batch = append(batch, w.extra...)
 	slot.Cut(stage.Marker{
-		Kind: kind, Batch: batch,
+		Kind: kind, Batch: alsoJournalled{batch, w.journalled},
 		Journalled: func(j stage.Journal) { journal = j },
 		Acked:      func(err error) { acked <- err },
 	})

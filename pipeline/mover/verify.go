@@ -54,16 +54,16 @@ func (r *replayer) verify(ctx context.Context, path []*session, head index.Head)
 }
 
 // reaches proves that the session's chunks go as far as seq. Single tags before
-// it may be damaged; a missing end may consist of metadata that the mirror has.
+// it may be damaged or gone; a missing end may consist of metadata that the mirror has.
 func (r *replayer) reaches(ctx context.Context, s *session, seq chunkfmt.Seq) error {
 	last := chunkfmt.MakeSeq(s.ordinal, 0)
-	for i := len(s.data) - 1; i >= 0 && last.Number() == 0; i-- {
+	for i := len(s.data) - 1; i >= 0 && last < seq; i-- {
 		entries, err := r.entries(ctx, s, s.data[i])
 		if err != nil {
 			return err
 		}
 		for _, e := range entries {
-			last = max(last, e.Tag.Seq)
+			last = max(last, e.Tag.Last())
 		}
 	}
 	m := &mirror{log: r.log, session: s}
@@ -126,23 +126,18 @@ func (r *replayer) headerOf(ctx context.Context, s *session, seq chunkfmt.Seq) (
 func (r *replayer) payloadOf(ctx context.Context, s *session, seq chunkfmt.Seq) ([]byte, error) {
 	var cause error
 	for i := len(s.data) - 1; i >= 0; i-- {
-		entries, err := r.entries(ctx, s, s.data[i])
-		if err != nil {
+		var payload []byte
+		err := r.following(ctx, s.data[i], func(c chunk) (err error) {
+			payload, err = r.payloadIn(ctx, s, c, seq)
+			return err
+		})
+		if err == nil && payload != nil {
+			return payload, nil
+		}
+		if err != nil && !isFormatError(err) {
 			return nil, err
 		}
-		for _, e := range entries {
-			if e.Tag.Seq != seq || e.Tag.Kind != chunkfmt.KindBatch {
-				continue
-			}
-			payload, err := r.open(ctx, s.sealer, s.data[i].name, e)
-			if err == nil {
-				return payload, nil
-			}
-			if !isFormatError(err) {
-				return nil, err
-			}
-			cause = err
-		}
+		cause = errors.Join(cause, err)
 	}
 	m := &mirror{log: r.log, session: s}
 	payload, err := m.payload(ctx, seq)
@@ -155,4 +150,18 @@ func (r *replayer) payloadOf(ctx context.Context, s *session, seq chunkfmt.Seq) 
 		return nil, fmt.Errorf("%v: %w", seq, errNotThere)
 	}
 	return nil, err
+}
+
+// payloadIn reads the batch part of number seq in a chunk; nil: it is not there.
+func (r *replayer) payloadIn(ctx context.Context, s *session, c chunk, seq chunkfmt.Seq) ([]byte, error) {
+	entries, err := r.entriesOf(ctx, s, c)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Tag.Seq == seq && e.Tag.Kind == chunkfmt.KindBatch {
+			return r.open(ctx, s.sealer, c.name, e)
+		}
+	}
+	return nil, nil
 }

@@ -24,6 +24,12 @@ type Locator interface {
 	Places(seq chunkfmt.Seq) ([]chunkfmt.Location, error)
 }
 
+// Renewer is a Locator that does not learn by itself of groups that are moved.
+type Renewer interface {
+	// Renew has it look at the medium again.
+	Renew(ctx context.Context) error
+}
+
 // Reader reads named objects of a medium.
 type Reader interface {
 	ReadAt(ctx context.Context, name string, p []byte, off int64) (int, error)

@@ -103,7 +103,7 @@ func sealedOf(raw []byte, n int, next chunkfmt.Seq) (*sealed, chunkfmt.Seq, erro
 		if err := tag.Check(raw[at+chunkfmt.TagSize : end]); err != nil {
 			return nil, 0, err
 		}
-		if tag.Seq != next || tag.Kind == chunkfmt.KindNone || tag.Flags&chunkfmt.FlagCopy != 0 {
+		if tag.Seq != next || tag.SealedLen == 0 || tag.Flags&chunkfmt.FlagCopy != 0 {
 			return nil, 0, fmt.Errorf("%v %v where %v is to come: %w", tag.Kind, tag.Seq, next, chunkfmt.ErrDamaged)
 		}
 		if (tag.Kind == chunkfmt.KindSessionHeader) != (tag.Seq.Number() == 1) ||

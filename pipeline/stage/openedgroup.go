@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"coffer/chunkfmt"
@@ -38,56 +39,53 @@ func (g *Groups) load(ctx context.Context, seq chunkfmt.Seq, room func(n int) []
 }
 
 // fetch tries the place of the hint, then all that the locator knows: a group may be whole in one and damaged in
-// another.
+// another. Where all that it knows fails, it is asked again: the group may have been moved meanwhile.
 func (g *Groups) fetch(ctx context.Context, o *opening, hint chunkfmt.Location) error {
 	var failed error
+	var tried []chunkfmt.Location
 	if hint.Chunk != 0 {
 		failed = g.read(ctx, o, hint)
 		if failed == nil || ctx.Err() != nil {
 			return failed
 		}
+		tried = append(tried, hint)
 	}
-	for range moves {
-		read, gone, err := g.look(ctx, o, hint)
-		if read {
-			return nil
+	renewed := false
+	for {
+		places, err := g.cfg.Locator.Places(o.rec.Seq)
+		if err != nil && !errors.Is(err, media.ErrNoTag) {
+			return fmt.Errorf("group %v: looking for it: %w", o.rec.Seq, errors.Join(err, failed))
 		}
-		failed = errors.Join(failed, err)
-		if !gone || ctx.Err() != nil {
-			break
+		known := len(tried)
+		for _, at := range places {
+			if slices.Contains(tried, at) {
+				continue
+			}
+			tried = append(tried, at)
+			read := g.read(ctx, o, at)
+			if read == nil || ctx.Err() != nil {
+				return read
+			}
+			failed = errors.Join(failed, read)
 		}
-	}
-	if failed == nil {
-		failed = fmt.Errorf("group %v: nobody knows where it is: %w", o.rec.Seq, ErrDamaged)
-	}
-	return failed
-}
-
-// moves is how often a group may go from the places that are known to others while it is being read.
-const moves = 3
-
-// look tries all places that the locator knows but the hint, which may be none. Read says that it was read at one of
-// them, gone that one was not there any more.
-func (g *Groups) look(ctx context.Context, o *opening, hint chunkfmt.Location) (read, gone bool, failed error) {
-	places, err := g.cfg.Locator.Places(o.rec.Seq)
-	switch {
-	case errors.Is(err, media.ErrNoTag):
-		return false, false, fmt.Errorf("group %v: %w: %w", o.rec.Seq, ErrDamaged, err)
-	case err != nil:
-		return false, false, fmt.Errorf("group %v: looking for it: %w", o.rec.Seq, err)
-	}
-	for _, at := range places {
-		if at == hint {
+		if len(tried) > known {
 			continue
 		}
-		err := g.read(ctx, o, at)
-		if err == nil || ctx.Err() != nil {
-			return err == nil, false, err
+		if r, ok := g.cfg.Locator.(Renewer); ok && !renewed {
+			renewed = true
+			if err := r.Renew(ctx); err != nil {
+				return fmt.Errorf("group %v: looking for it: %w", o.rec.Seq, errors.Join(err, failed))
+			}
+			continue
 		}
-		gone = gone || errors.Is(err, media.ErrNotExist)
-		failed = errors.Join(failed, err)
+		if err != nil {
+			return errors.Join(failed, fmt.Errorf("group %v: %w: %w", o.rec.Seq, ErrDamaged, err))
+		}
+		if failed == nil {
+			failed = fmt.Errorf("group %v: nobody knows where it is: %w", o.rec.Seq, ErrDamaged)
+		}
+		return failed
 	}
-	return false, gone, failed
 }
 
 // scratch has memory for what a group is on its way to be plaintext: sealed, or

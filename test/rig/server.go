@@ -117,3 +117,9 @@ func (s *Server) Scrub(tb testing.TB) (code int, stdout, stderr string) {
 	tb.Helper()
 	return s.user.Try(tb, "scrub", s.Store)
 }
+
+// Approve lets go what a client has pruned that may only append.
+func (s *Server) Approve(tb testing.TB, name string) string {
+	tb.Helper()
+	return s.user.Run(tb, "approve", s.Store, name)
+}

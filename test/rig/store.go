@@ -24,7 +24,7 @@ func Chunks(tb testing.TB, store string) []string {
 	tb.Helper()
 	var chunks []string
 	Must(tb, filepath.WalkDir(store, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && (strings.HasSuffix(path, ".chunk") || strings.HasSuffix(path, ".mirror")) {
+		if name := filepath.Base(path); err == nil && (strings.Contains(name, ".chunk") || strings.Contains(name, ".mirror")) {
 			chunks = append(chunks, path)
 		}
 		return err

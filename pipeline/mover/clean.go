@@ -1,0 +1,171 @@
+package mover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"os"
+
+	"coffer/chunkfmt"
+	"coffer/index"
+	"coffer/media/cleaner"
+)
+
+// cleaning takes off the media what the index says to be removed.
+type cleaning struct {
+	o       *Options
+	volume  chunkfmt.VolumeID
+	index   *index.Index
+	catalog cleaner.Catalog
+}
+
+func (s *Source) cleaning() *cleaning {
+	return &cleaning{o: &s.o, volume: s.keys.ID, index: s.index, catalog: s.catalog}
+}
+
+// Clean takes off the media what was removed. It needs no tree: all that could read or refer to
+// it is gone. It may be ended at any time, and called again.
+func (s *Source) Clean(ctx context.Context) (Pruned, error) {
+	head := s.index.Head()
+	p, err := s.cleaning().run(ctx)
+	if err != nil {
+		return p, err
+	}
+	return p, s.index.Cleaned(head)
+}
+
+// Unclean says whether there may be something to clean, as a prune was ended before its time.
+func (s *Source) Unclean() bool { return s.index.Unclean() }
+
+// PlanPrune says what Prune would do if archives were forgotten before, and does nothing.
+func (s *Source) PlanPrune(ctx context.Context, without ...uint32) (Pruned, error) {
+	return s.cleaning().plan(ctx, without)
+}
+
+// PlanPrune says what Source.Prune would do if archives were forgotten before.
+func (r *Reader) PlanPrune(ctx context.Context, without ...uint32) (Pruned, error) {
+	c, err := r.cleaning(ctx)
+	if err != nil {
+		return Pruned{}, err
+	}
+	return c.plan(ctx, without)
+}
+
+// run takes off the media, here or on a server, what the index says to be removed.
+func (c *cleaning) run(ctx context.Context) (p Pruned, err error) {
+	if c.o.Far == nil {
+		p.Result, err = c.local(c.index).Run(ctx)
+		return p, err
+	}
+	all := func(add func(chunkfmt.Removed) error) (err error) {
+		failed := c.index.Removed(0, math.MaxUint64, func(r chunkfmt.Removed) bool {
+			err = add(r)
+			return err == nil
+		})
+		return errors.Join(failed, err)
+	}
+	err = c.list(all, func(f *os.File, size int64) error { return c.far(ctx, &p, f, size, false) })
+	return p, err
+}
+
+// plan says what a prune would do without some archives.
+func (c *cleaning) plan(ctx context.Context, without []uint32) (p Pruned, err error) {
+	all := func(add func(chunkfmt.Removed) error) (err error) {
+		p.Removed, err = listGarbage(ctx, c.index, without, add)
+		return err
+	}
+	err = c.list(all, func(f *os.File, size int64) error {
+		if c.o.Far != nil {
+			return c.far(ctx, &p, f, size, true)
+		}
+		l, err := cleaner.OpenList(f, size, c.volume)
+		if err == nil {
+			p.Result, err = c.local(l).Plan(ctx)
+		}
+		return err
+	})
+	if err != nil {
+		return Pruned{}, fmt.Errorf("plan to prune: %w", err)
+	}
+	return p, nil
+}
+
+// list calls f with a list of what each gives, in a file that goes then.
+func (c *cleaning) list(each func(add func(chunkfmt.Removed) error) error, f func(list *os.File, size int64) error) error {
+	file, err := NamelessFile(c.o.StateDir)
+	if err != nil {
+		return err
+	}
+	w, err := cleaner.WriteList(file, c.volume, each)
+	if err == nil {
+		err = f(file, w.Size())
+	}
+	return errors.Join(err, file.Close())
+}
+
+// far has the server clean, or plan to.
+func (c *cleaning) far(ctx context.Context, p *Pruned, list *os.File, size int64, dryRun bool) error {
+	if c.o.Far.Removals == nil {
+		return fmt.Errorf("the server takes nothing off its medium: %w", errors.ErrUnsupported)
+	}
+	r, err := c.o.Far.Removals.RemoveGroups(ctx, list, size, dryRun)
+	p.Result = cleaner.Result{Chunks: r.Chunks, Groups: r.Groups, Bytes: r.Bytes, Left: r.Left}
+	p.Until = r.Until
+	return err
+}
+
+func (c *cleaning) local(removed cleaner.Removed) *cleaner.Cleaner {
+	return cleaner.New(cleaner.Config{
+		Medium: c.o.Medium, Volume: c.volume, Catalog: c.catalog, Removed: removed, Log: c.o.Log,
+	})
+}
+
+// listGarbage lists what was removed and what nothing refers to, and says how many groups the latter are.
+func listGarbage(ctx context.Context, x *index.Index, without []uint32, add func(chunkfmt.Removed) error) (groups int, err error) {
+	last := chunkfmt.Seq(math.MaxUint64)
+	for after, more := chunkfmt.Seq(0), true; more; {
+		g, err := x.Garbage(ctx, after, without...)
+		if err != nil {
+			return 0, err
+		}
+		groups += g.Len()
+		next, again := g.After()
+		upTo := next
+		if !again {
+			upTo = last
+		}
+		if err := mergeRemoved(x, g, after+1, upTo, add); err != nil {
+			return 0, err
+		}
+		after, more = next, again
+	}
+	return groups, nil
+}
+
+// mergeRemoved lists, ascending, what was removed and begins in [first, last], and the ranges of g.
+func mergeRemoved(x *index.Index, g *index.Garbage, first, last chunkfmt.Seq, add func(chunkfmt.Removed) error) error {
+	next, stop := iter.Pull(func(yield func(chunkfmt.Removed) bool) {
+		g.Ranges(math.MaxInt, func(r chunkfmt.Removed, _ int) bool { return yield(r) })
+	})
+	defer stop()
+	dead, more := next()
+	var err error
+	failed := x.Removed(first, last, func(r chunkfmt.Removed) bool {
+		if r.First < first {
+			return true // listed with those before
+		}
+		for ; err == nil && more && dead.First < r.First; dead, more = next() {
+			err = add(dead)
+		}
+		if err == nil {
+			err = add(r)
+		}
+		return err == nil
+	})
+	for ; failed == nil && err == nil && more; dead, more = next() {
+		err = add(dead)
+	}
+	return errors.Join(failed, err)
+}
