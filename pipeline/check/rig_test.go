@@ -97,7 +97,9 @@ func (s *session) put(files map[string][]byte) {
 		path := filepath.Join(src, filepath.FromSlash(name))
 		must(s.t, os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, data, 0o644))
 	}
-	result, err := walk.Put(s.t.Context(), s.tree, walk.Options{Sources: []string{src + "/"}, Delete: true}, nil)
+	result, err := walk.Put(s.t.Context(), s.tree, walk.Options{
+		Sources: []string{src + "/"}, Delete: true, Parallel: 1, // so that the same files share a group each time
+	}, nil)
 	must(s.t, err)
 	for _, p := range result.Problems {
 		s.t.Error(&p)
