@@ -117,8 +117,8 @@ func (s *Source) list(ctx context.Context, head index.Head) (all []*session, fro
 	return all, from, err
 }
 
-// listed leaves out the chunks that an earlier list does not have. What the others say to be acknowledged is in them,
-// whatever was written while they were being listed.
+// listed leaves out the chunks that an earlier list does not have, and of mirrors what came since. So what is left says to
+// be acknowledged nothing that is not in it, whatever was written while it was being listed.
 func listed(all []*session, before map[string]int64) (sessions []*session) {
 	fresh := func(c chunk) bool {
 		_, ok := before[c.name]
@@ -126,6 +126,9 @@ func listed(all []*session, before map[string]int64) (sessions []*session) {
 	}
 	for _, s := range all {
 		s.data, s.mirrors = slices.DeleteFunc(s.data, fresh), slices.DeleteFunc(s.mirrors, fresh)
+		for i := range s.mirrors {
+			s.mirrors[i].size = before[s.mirrors[i].name]
+		}
 		if len(s.chunks()) > 0 {
 			sessions = append(sessions, s)
 		}
