@@ -48,6 +48,15 @@ func (s *Scanner) Header() (ChunkHeader, error) {
 // end of what was read beyond it.
 func (s *Scanner) Valid() int64 { return s.valid }
 
+// Skip has the scan go on at pos, where something begins that another scan of the stream has come to: nothing before it is
+// looked at but the first header.
+func (s *Scanner) Skip(pos int64) {
+	s.start()
+	if s.done == nil && pos > s.pos {
+		s.advance(pos - s.pos)
+	}
+}
+
 // Next returns the next tag whose bytes are all there. Header transfers are taken in like
 // chunk headers, and not returned. At the end of the valid prefix and after the last footer it
 // returns io.EOF. A damaged stretch gives one *DamageError, after which Next goes on

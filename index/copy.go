@@ -1,7 +1,6 @@
 package index
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -39,10 +38,45 @@ func OpenCopy(f *os.File, id Identity) (*Index, error) {
 		_ = f.Close() // bbolt closes it too, but not always
 		return nil, fmt.Errorf("open a copy of the index: %w", err)
 	}
-	x := &Index{db: db, file: f}
-	x.Reader = Reader{x: x, at: Present}
-	if err := x.load(id); err != nil {
-		return nil, errors.Join(fmt.Errorf("open a copy of the index: %w", err), db.Close())
+	x, err := loaded(db, f, id)
+	if err != nil {
+		return nil, fmt.Errorf("open a copy of the index: %w", err)
+	}
+	return x, nil
+}
+
+// OpenPrivate opens what CopyTo has written as an index of the caller's own, and takes
+// the file over, which must be open for writing. What is applied to it is never synced.
+func OpenPrivate(f *os.File, id Identity) (*Index, error) {
+	defer f.Close() // its copy stays open
+	var file *os.File
+	options := &bolt.Options{
+		NoFreelistSync:  true,
+		FreelistType:    bolt.FreelistMapType,
+		InitialMmapSize: mapSize,
+		NoStatistics:    true,
+		NoSync:          true,
+		NoGrowSync:      true,
+		// The file may have no name, and may have to be opened twice.
+		OpenFile: func(string, int, os.FileMode) (*os.File, error) {
+			fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				return nil, err
+			}
+			file = os.NewFile(uintptr(fd), f.Name())
+			return file, nil
+		},
+	}
+	db, err := openMapped(f.Name(), options)
+	if err != nil {
+		if file != nil {
+			_ = file.Close() // bbolt closes it too, but not after a panic
+		}
+		return nil, fmt.Errorf("open a copy of the index: %w", err)
+	}
+	x, err := loaded(db, file, id)
+	if err != nil {
+		return nil, fmt.Errorf("open a copy of the index: %w", err)
 	}
 	return x, nil
 }

@@ -45,18 +45,29 @@ func open(path string, id Identity) (x *Index, err error) {
 			return f, err
 		},
 	}
-	db, err := openDB(path, options)
-	if errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EAGAIN) {
-		options.InitialMmapSize = 0 // a limit on address space; readers may have to wait
-		db, err = openDB(path, options)
-	}
+	db, err := openMapped(path, options)
 	if err != nil {
 		if file != nil {
 			_ = file.Close() // bbolt closes it too, but not after a panic
 		}
 		return nil, err
 	}
-	x = &Index{db: db, file: file}
+	return loaded(db, file, id)
+}
+
+// openMapped opens a file that may grow.
+func openMapped(path string, options *bolt.Options) (*bolt.DB, error) {
+	db, err := openDB(path, options)
+	if errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EAGAIN) {
+		options.InitialMmapSize = 0 // a limit on address space; readers may have to wait
+		db, err = openDB(path, options)
+	}
+	return db, err
+}
+
+// loaded makes an index of an open file, and closes it if it is none.
+func loaded(db *bolt.DB, file *os.File, id Identity) (*Index, error) {
+	x := &Index{db: db, file: file}
 	x.Reader = Reader{x: x, at: Present}
 	if err := x.load(id); err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -18,8 +18,11 @@ var errNoCopy = errors.New("no copy")
 type mirror struct {
 	log     *log
 	session *session
+	scans   scans // nil: nothing is kept of what was read
 	copies  map[chunkfmt.Seq]placed
 }
+
+func (r *replayer) mirror(s *session) *mirror { return &mirror{log: r.log, session: s, scans: r.scans} }
 
 type placed struct {
 	entry chunkfmt.Entry
@@ -32,24 +35,36 @@ func (m *mirror) load(ctx context.Context) error {
 	}
 	copies := map[chunkfmt.Seq]placed{}
 	for _, c := range m.session.mirrors {
-		sc := chunkfmt.NewScanner(media.Reader(ctx, m.log.medium, c.name), c.size)
-		for {
-			e, err := sc.Next()
-			var damage *chunkfmt.DamageError
-			if errors.As(err, &damage) {
-				continue
-			}
-			if errors.Is(err, io.EOF) || isFormatError(err) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("read %s: %w", c.name, err)
-			}
+		entries, err := m.scans.of(c, func(seen *scan) error { return m.scan(ctx, c, seen) })
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
 			copies[e.Tag.Seq] = placed{entry: e, name: c.name}
 		}
 	}
 	m.copies = copies
 	return nil
+}
+
+// scan adds what a mirror chunk holds beyond what was seen of it.
+func (m *mirror) scan(ctx context.Context, c chunk, seen *scan) error {
+	sc := chunkfmt.NewScanner(media.Reader(ctx, m.log.medium, c.name), c.size)
+	sc.Skip(seen.end)
+	for {
+		e, err := sc.Next()
+		var damage *chunkfmt.DamageError
+		switch {
+		case err == nil:
+			seen.add(e)
+		case errors.As(err, &damage):
+			seen.damaged = true
+		case errors.Is(err, io.EOF) || isFormatError(err):
+			return nil
+		default:
+			return fmt.Errorf("read %s: %w", c.name, err)
+		}
+	}
 }
 
 // tag gives the tag of the copy of seq, if there is one.

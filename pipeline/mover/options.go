@@ -32,6 +32,9 @@ type Options struct {
 	ChunkBytes   int64 // length at which a chunk is closed; 128 MiB
 	Instances    int   // instances of each parallel stage; one a processor
 
+	// Follow is for a Reader whose view is to be brought up to date.
+	Follow bool
+
 	AcceptRollback bool         // go on with a store that does not extend what was acknowledged here
 	Faults         stage.Faults // deliberate defects, for negative controls of crash tests only
 	Clock          func() time.Time

@@ -19,14 +19,17 @@ import (
 
 // Reader is a volume that is open for reading. It takes no lock of the volume's and
 // writes nothing to the store: any number read while one writes. It shows what the
-// log was when it was opened. Its parts may be used concurrently until Close.
+// log was when it was opened, or was brought up to date; see CatchUp. Its parts may be
+// used concurrently until Close.
 type Reader struct {
-	o       Options
-	volume  chunkfmt.VolumeID
-	index   *index.Index
-	groups  *stage.Groups
-	late    *lateCatalog // nil where the store is on another machine
-	closers []func() error
+	o         Options
+	volume    chunkfmt.VolumeID
+	index     *index.Index
+	groups    *stage.Groups
+	source    *Source // how the log is read
+	following following
+	late      *lateCatalog // nil where the store is on another machine
+	closers   []func() error
 }
 
 // OpenReader opens a volume for reading. Copied is the file of a copy of the index
@@ -59,7 +62,12 @@ func OpenReader(ctx context.Context, o Options, copied string) (_ *Reader, err e
 	if err != nil {
 		return nil, err
 	}
-	if r.index, err = index.OpenCopy(file, index.Identity{Store: o.Store, Volume: s.keys.ID}); err != nil {
+	open := index.OpenCopy
+	if o.Follow {
+		open = index.OpenPrivate
+	}
+	r.source = s
+	if r.index, err = open(file, index.Identity{Store: o.Store, Volume: s.keys.ID}); err != nil {
 		return nil, err
 	}
 	r.closers = append(r.closers, r.index.Close)
@@ -81,7 +89,7 @@ func (r *Reader) locator(ctx context.Context, s *Source) stage.Locator {
 	if s.o.Far != nil {
 		return s.locator()
 	}
-	r.late = &lateCatalog{open: func() (*media.Catalog, error) {
+	r.late = &lateCatalog{ctx: ctx, clock: s.o.Clock, open: func() (*media.Catalog, error) {
 		c, err := s.openCatalog(ctx, s.o.Medium, "") // in memory: the file is the writer's
 		s.closers = nil                              // close does it
 		return c, err
@@ -120,7 +128,7 @@ func (r *Reader) Close() error {
 
 // takeOver opens a file and removes its name.
 func takeOver(path string) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("take over a copy of the index: %w", err)
 	}
@@ -196,35 +204,66 @@ func NamelessFile(dir string) (*os.File, error) {
 }
 
 // lateCatalog reads the footers of all chunks when a group is not where the index
-// last knew it, and not before.
+// last knew it, and not before; and again those that are new, when that happens again.
 type lateCatalog struct {
-	open func() (*media.Catalog, error)
+	ctx   context.Context // of the Reader
+	open  func() (*media.Catalog, error)
+	clock func() time.Time
 
-	once    sync.Once
+	mu      sync.Mutex // guards what follows; held while footers are read
 	catalog *media.Catalog
-	err     error
+	at      time.Time // of the last look at what there is
+	closed  bool
 }
+
+// catalogAge is how old a catalog may be that is asked for a place.
+const catalogAge = time.Second
 
 // Places implements stage.Locator.
 func (l *lateCatalog) Places(seq chunkfmt.Seq) ([]chunkfmt.Location, error) {
-	l.once.Do(func() { l.catalog, l.err = l.open() })
-	if l.err != nil {
-		return nil, l.err
+	c, err := l.current()
+	if err != nil {
+		return nil, err
 	}
-	return l.catalog.Places(seq)
+	return c.Places(seq)
+}
+
+func (l *lateCatalog) current() (c *media.Catalog, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.clock()
+	switch {
+	case l.closed:
+		return nil, stage.ErrClosed
+	case l.catalog == nil:
+		l.catalog, err = l.open()
+	case now.Sub(l.at) > catalogAge:
+		err = l.catalog.Refresh(l.ctx)
+	}
+	l.at = now
+	return l.catalog, err
 }
 
 // Renew implements stage.Renewer: a cleaner may have been at work since.
-func (l *lateCatalog) Renew(ctx context.Context) error {
-	l.once.Do(func() { l.catalog, l.err = l.open() })
-	if l.err != nil {
-		return l.err
+func (l *lateCatalog) Renew(ctx context.Context) (err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return stage.ErrClosed
+	case l.catalog == nil:
+		l.catalog, err = l.open()
+	default:
+		err = l.catalog.Refresh(ctx)
 	}
-	return l.catalog.Refresh(ctx)
+	l.at = l.clock()
+	return err
 }
 
 func (l *lateCatalog) close() error {
-	l.once.Do(func() { l.err = stage.ErrClosed })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
 	if l.catalog == nil {
 		return nil
 	}

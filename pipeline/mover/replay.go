@@ -24,6 +24,9 @@ type replayer struct {
 	apply func(batches []index.Batch, head index.Head, locate index.Locate) error
 
 	acked index.Head // what this machine knows to be acknowledged; zero: nothing
+	// ackedOnly leaves what no tag says to be acknowledged for another time.
+	ackedOnly bool
+	scans     scans // what chunks were found to hold by earlier replayers; nil: nothing is kept
 
 	head    index.Head // after the last whole batch
 	next    chunkfmt.Seq
@@ -105,7 +108,7 @@ func (r *replayer) session(ctx context.Context, s, successor *session) error {
 			w.stable = max(w.stable, r.acked.Seq)
 		}
 	}
-	m := &mirror{log: r.log, session: s}
+	m := r.mirror(s)
 	for _, c := range s.data {
 		err := r.chunk(ctx, s, c, m, w)
 		if errors.Is(err, errEnd) {
@@ -122,7 +125,7 @@ func (r *replayer) session(ctx context.Context, s, successor *session) error {
 	if err := r.fill(ctx, s, m, w.stable+1); err != nil {
 		return err
 	}
-	for successor == nil {
+	for successor == nil && !r.ackedOnly {
 		if _, ok, err := m.tag(ctx, r.next); err != nil || !ok {
 			r.parts = nil
 			return err
@@ -175,42 +178,45 @@ func (r *replayer) entries(ctx context.Context, s *session, c chunk) (entries []
 
 // entriesOf is entries of a chunk that is there.
 func (r *replayer) entriesOf(ctx context.Context, s *session, c chunk) ([]chunkfmt.Entry, error) {
-	entries, err := r.allEntries(ctx, s, c)
+	entries, err := r.scans.of(c, func(seen *scan) error { return r.scan(ctx, s, c, seen) })
 	if c.before != 0 {
 		entries = slices.DeleteFunc(entries, func(e chunkfmt.Entry) bool { return e.Tag.Seq >= c.before })
 	}
 	return entries, err
 }
 
-func (r *replayer) allEntries(ctx context.Context, s *session, c chunk) ([]chunkfmt.Entry, error) {
+// scan adds what a chunk holds beyond what was seen of it.
+func (r *replayer) scan(ctx context.Context, s *session, c chunk, seen *scan) error {
 	reader := media.Reader(ctx, r.medium, c.name)
-	var entries []chunkfmt.Entry
 	sc := chunkfmt.NewScanner(reader, c.size)
 	if h, err := sc.Header(); err == nil && h.Session != s.id {
-		return nil, fmt.Errorf("%w: %s belongs to another session %d", ErrForked, c.name, s.ordinal)
+		return fmt.Errorf("%w: %s belongs to another session %d", ErrForked, c.name, s.ordinal)
 	} else if err != nil && !isFormatError(err) {
-		return nil, fmt.Errorf("read %s: %w", c.name, err)
+		return fmt.Errorf("read %s: %w", c.name, err)
 	}
 	if tags, err := chunkfmt.ReadFooter(reader, c.size); err == nil {
+		seen.entries = seen.entries[:0]
 		for _, t := range tags {
-			entries = append(entries, chunkfmt.Entry{Tag: t, At: int64(t.Offset)})
+			seen.add(chunkfmt.Entry{Tag: t, At: int64(t.Offset)})
 		}
-		return entries, nil
+		return nil
 	}
+	sc.Skip(seen.end)
 	for {
 		e, err := sc.Next()
 		var damage *chunkfmt.DamageError
 		switch {
 		case err == nil:
-			entries = append(entries, e)
+			seen.add(e)
 		case errors.As(err, &damage):
 			r.slog.Warn("damage in a chunk", "chunk", c.name, "from", damage.From, "to", damage.To)
+			seen.damaged = true
 		case errors.Is(err, io.EOF):
-			return entries, nil
+			return nil
 		case isFormatError(err):
-			return entries, nil
+			return nil
 		default:
-			return nil, fmt.Errorf("read %s: %w", c.name, err)
+			return fmt.Errorf("read %s: %w", c.name, err)
 		}
 	}
 }
@@ -231,6 +237,9 @@ func (r *replayer) chunkOf(ctx context.Context, s *session, c chunk, m *mirror, 
 		seq := max(e.Tag.Seq, r.next) // of a range that is gone, the beginning may be known
 		if w.last != 0 && seq > w.last {
 			return errEnd // void: the successor went on from before it
+		}
+		if r.ackedOnly && seq > w.stable {
+			return errGap
 		}
 		if seq > r.next {
 			if r.next > w.stable {

@@ -66,7 +66,7 @@ func (r *replayer) reaches(ctx context.Context, s *session, seq chunkfmt.Seq) er
 			last = max(last, e.Tag.Last())
 		}
 	}
-	m := &mirror{log: r.log, session: s}
+	m := r.mirror(s)
 	for last < seq {
 		last++
 		_, ok, err := m.tag(ctx, last)
@@ -139,7 +139,7 @@ func (r *replayer) payloadOf(ctx context.Context, s *session, seq chunkfmt.Seq) 
 		}
 		cause = errors.Join(cause, err)
 	}
-	m := &mirror{log: r.log, session: s}
+	m := r.mirror(s)
 	payload, err := m.payload(ctx, seq)
 	switch {
 	case err == nil:
