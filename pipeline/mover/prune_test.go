@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -209,6 +210,86 @@ func TestPrune(t *testing.T) {
 	if said := log.all(); cut == 0 || !strings.Contains(said, "groups=1") {
 		t.Errorf("of a group that was never removed and is gone it is said:\n%s", said)
 	}
+}
+
+// TestPruneBesideReaders prunes while others read, each with an index of its own, from before a prune or from the midst
+// of it: all that nobody removes is read, and every log is.
+func TestPruneBesideReaders(t *testing.T) {
+	p := newPlace(t)
+	small := func(p place) Options {
+		o := p.options(t)
+		o.ChunkBytes = 300 << 10
+		return o
+	}
+	open := func() *writing {
+		s, err := OpenSource(t.Context(), starter{}, small(p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &writing{t: t, s: s}
+	}
+	half(t, open)
+	live, _ := half(t, open) // inodes of the first are written over: their groups are garbage
+	kept, round := live[:4], live[4:]
+	read := func(r *Reader) error {
+		for _, seq := range kept {
+			if err := r.Groups().ReadAt(t.Context(), seq, make([]byte, 1), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	elsewhere := func() (*Reader, error) {
+		return OpenReader(t.Context(), small(place{store: p.store, state: t.TempDir()}), "")
+	}
+	before, err := elsewhere()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer before.Close()
+	w := open()
+	stop := make(chan struct{})
+	var reading sync.WaitGroup
+	for range 2 {
+		reading.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				r, err := elsewhere()
+				if err == nil {
+					err = errors.Join(read(r), r.Close())
+				}
+				if err == nil {
+					err = read(before)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	total := 0
+	for i := range len(round) + 1 {
+		pruned, err := w.s.Prune(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += pruned.Chunks
+		if i < len(round) {
+			w.unlink(chunkfmt.Ino(13 + 2*i))
+		}
+	}
+	close(stop)
+	reading.Wait()
+	if total < 5 {
+		t.Errorf("%d chunks were written anew", total)
+	}
+	w.wantPruned(kept, round)
+	w.end()
 }
 
 // takeLive makes one live group of a chunk gone, as somebody would who wants to hide that he has taken it.
