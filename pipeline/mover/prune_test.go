@@ -109,6 +109,20 @@ func (w *writing) wantPruned(live, dead []chunkfmt.Seq) {
 	}
 }
 
+// wantHints wants the index to know where groups are.
+func (w *writing) wantHints(live []chunkfmt.Seq) {
+	w.t.Helper()
+	for _, seq := range live {
+		_, at, _, err := w.s.Index().Group(seq)
+		if err == nil {
+			_, err = w.s.o.Medium.ReadAt(w.t.Context(), media.ChunkName(w.s.keys.ID, at.Chunk), make([]byte, 1), 0)
+		}
+		if err != nil {
+			w.t.Errorf("group %v is looked for in chunk %v: %v", seq, at.Chunk, err)
+		}
+	}
+}
+
 // half writes files and unlinks every other one, in two sessions, so that all their chunks are finished.
 func half(t *testing.T, open func() *writing) (live, dead []chunkfmt.Seq) {
 	t.Helper()
@@ -173,6 +187,7 @@ func TestPrune(t *testing.T) {
 		t.Errorf("planned %+v, did %+v of %d groups, %d bytes came back", plan, pruned, len(dead), back)
 	}
 	w.wantPruned(live, dead)
+	w.wantHints(live)
 	w.end()
 
 	log := newLines()
@@ -428,6 +443,7 @@ func TestServerPrunes(t *testing.T) {
 		t.Errorf("planned %+v, did %+v, and %d bytes came back", plan, pruned, back)
 	}
 	w.wantPruned(live, dead)
+	w.wantHints(live)
 	w.end()
 	f.state = t.TempDir()
 	w = f.open() // another machine
