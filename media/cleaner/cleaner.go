@@ -73,6 +73,7 @@ type Cleaner struct {
 	cfg    Config
 	chunks []media.Chunk // by chunkfmt.ChunkID.Compare
 	result Result
+	anew   []chunkfmt.ChunkID
 	buf    []byte
 }
 
@@ -119,6 +120,9 @@ func (c *Cleaner) Run(ctx context.Context) (Result, error) {
 	return c.result, nil
 }
 
+// Anew lists the chunks that Run has written anew, as they are now.
+func (c *Cleaner) Anew() []chunkfmt.ChunkID { return c.anew }
+
 func (c *Cleaner) run(ctx context.Context) error {
 	if err := c.cfg.Catalog.Refresh(ctx); err != nil {
 		return err
@@ -136,6 +140,7 @@ func (c *Cleaner) run(ctx context.Context) error {
 		switch {
 		case err == nil:
 			c.count(&t.work)
+			c.anew = append(c.anew, t.chunk.ID.Of(t.chunk.ID.Generation()+1))
 		case ctx.Err() != nil:
 			return err
 		case errors.Is(err, media.ErrFull), errors.Is(err, errDamaged):

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"coffer/chunkfmt"
 	"coffer/media"
 )
 
@@ -28,6 +29,8 @@ type Removal struct {
 	Bytes  int64  `json:"bytes"`
 	Left   int    `json:"left,omitempty"`
 	Error  string `json:"error,omitempty"` // why it has ended before its time
+	// Anew are the chunks that were written anew, as they are now.
+	Anew []chunkfmt.ChunkID `json:"anew,omitempty"`
 }
 
 // pollTime is how long is waited before the server is asked again.

@@ -59,10 +59,13 @@ func (l *log) combinedHeader(ctx context.Context, s *session) error {
 // anyID gives the id that the chunk headers of a session say that it has; whole ones say the same.
 func (l *log) anyID(ctx context.Context, s *session) (id chunkfmt.SessionID, err error) {
 	for _, c := range s.chunks() {
-		h, err := l.chunkHeader(ctx, c.name)
-		if err == nil {
-			err = l.belongs(&h, c)
-		}
+		var h chunkfmt.ChunkHeader
+		err := l.following(ctx, c, func(c chunk) (err error) {
+			if h, err = l.chunkHeader(ctx, c.name); err == nil {
+				err = l.belongs(&h, c)
+			}
+			return err
+		})
 		switch {
 		case err == nil:
 			return h.Session, nil

@@ -10,6 +10,7 @@ import (
 
 	"coffer/chunkfmt"
 	"coffer/index"
+	"coffer/media"
 	"coffer/media/cleaner"
 )
 
@@ -29,11 +30,43 @@ func (s *Source) cleaning() *cleaning {
 // it is gone. It may be ended at any time, and called again.
 func (s *Source) Clean(ctx context.Context) (Pruned, error) {
 	head := s.index.Head()
-	p, err := s.cleaning().run(ctx)
+	p, anew, err := s.cleaning().run(ctx)
 	if err != nil {
 		return p, err
 	}
+	for _, id := range anew {
+		if err := s.relocate(ctx, id); err != nil {
+			return p, err
+		}
+	}
 	return p, s.index.Cleaned(head)
+}
+
+// relocate notes in the index where the groups of a chunk are that was written anew, so that they are found at once.
+func (s *Source) relocate(ctx context.Context, id chunkfmt.ChunkID) error {
+	name := media.ChunkName(s.keys.ID, id)
+	list, err := s.o.Medium.List(ctx, name)
+	if err != nil {
+		return err
+	}
+	var places []index.Place
+	for _, info := range list {
+		if info.Name != name {
+			continue
+		}
+		tags, err := chunkfmt.ReadFooter(media.Reader(ctx, s.o.Medium, name), info.Size)
+		if err != nil {
+			s.o.Log.Warn("where groups were moved to is not noted", "chunk", id, "cause", err)
+			return ctx.Err()
+		}
+		for at, t := range chunkfmt.Places(tags) {
+			if t.Kind == chunkfmt.KindData {
+				at := chunkfmt.Location{Chunk: id, Offset: uint64(at), Length: uint32(t.StoredLen())}
+				places = append(places, index.Place{Seq: t.Seq, At: at})
+			}
+		}
+	}
+	return s.index.Relocate(places)
 }
 
 // Unclean says whether there may be something to clean, as a prune was ended before its time.
@@ -53,11 +86,13 @@ func (r *Reader) PlanPrune(ctx context.Context, without ...uint32) (Pruned, erro
 	return c.plan(ctx, without)
 }
 
-// run takes off the media, here or on a server, what the index says to be removed.
-func (c *cleaning) run(ctx context.Context) (p Pruned, err error) {
+// run takes off the media, here or on a server, what the index says to be removed, and says which chunks were written
+// anew.
+func (c *cleaning) run(ctx context.Context) (p Pruned, anew []chunkfmt.ChunkID, err error) {
 	if c.o.Far == nil {
-		p.Result, err = c.local(c.index).Run(ctx)
-		return p, err
+		local := c.local(c.index)
+		p.Result, err = local.Run(ctx)
+		return p, local.Anew(), err
 	}
 	all := func(add func(chunkfmt.Removed) error) (err error) {
 		failed := c.index.Removed(0, math.MaxUint64, func(r chunkfmt.Removed) bool {
@@ -66,8 +101,11 @@ func (c *cleaning) run(ctx context.Context) (p Pruned, err error) {
 		})
 		return errors.Join(failed, err)
 	}
-	err = c.list(all, func(f *os.File, size int64) error { return c.far(ctx, &p, f, size, false) })
-	return p, err
+	err = c.list(all, func(f *os.File, size int64) (err error) {
+		anew, err = c.far(ctx, &p, f, size, false)
+		return err
+	})
+	return p, anew, err
 }
 
 // plan says what a prune would do without some archives.
@@ -78,7 +116,8 @@ func (c *cleaning) plan(ctx context.Context, without []uint32) (p Pruned, err er
 	}
 	err = c.list(all, func(f *os.File, size int64) error {
 		if c.o.Far != nil {
-			return c.far(ctx, &p, f, size, true)
+			_, err := c.far(ctx, &p, f, size, true)
+			return err
 		}
 		l, err := cleaner.OpenList(f, size, c.volume)
 		if err == nil {
@@ -106,14 +145,14 @@ func (c *cleaning) list(each func(add func(chunkfmt.Removed) error) error, f fun
 }
 
 // far has the server clean, or plan to.
-func (c *cleaning) far(ctx context.Context, p *Pruned, list *os.File, size int64, dryRun bool) error {
+func (c *cleaning) far(ctx context.Context, p *Pruned, list *os.File, size int64, dryRun bool) ([]chunkfmt.ChunkID, error) {
 	if c.o.Far.Removals == nil {
-		return fmt.Errorf("the server takes nothing off its medium: %w", errors.ErrUnsupported)
+		return nil, fmt.Errorf("the server takes nothing off its medium: %w", errors.ErrUnsupported)
 	}
 	r, err := c.o.Far.Removals.RemoveGroups(ctx, list, size, dryRun)
 	p.Result = cleaner.Result{Chunks: r.Chunks, Groups: r.Groups, Bytes: r.Bytes, Left: r.Left}
 	p.Until = r.Until
-	return err
+	return r.Anew, err
 }
 
 func (c *cleaning) local(removed cleaner.Removed) *cleaner.Cleaner {

@@ -111,8 +111,9 @@ func (v *farVolume) cleanOnce(ctx context.Context) remote.Removal {
 		v.cleaning.last = removalOf(r)
 		v.cleaning.mu.Unlock()
 	}
-	result, err := v.d.o.Removals.carryOut(ctx, cfg)
+	result, anew, err := v.d.o.Removals.carryOut(ctx, cfg)
 	last := removalOf(result)
+	last.Anew = anew
 	if err != nil {
 		last.Error = err.Error()
 		if ctx.Err() == nil {

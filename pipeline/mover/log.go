@@ -318,11 +318,16 @@ func (l *log) sealer(ctx context.Context, ordinal uint32) (*chunkfmt.Sealer, err
 	return sealer, nil
 }
 
-// sessionID reads the id of a session in the header of its first chunk, or of any.
+// sessionID reads the id of a session in the header of its first chunk, of the mirror of that, which stays where it is when
+// the chunk is written anew, or of any.
 func (l *log) sessionID(ctx context.Context, ordinal uint32) (chunkfmt.SessionID, error) {
-	h, err := l.chunkHeader(ctx, media.ChunkName(l.keys.ID, chunkfmt.MakeChunkID(ordinal, 1, false)))
-	if err == nil {
-		return h.Session, nil
+	var err error
+	for _, mirror := range []bool{false, true} {
+		h, failed := l.chunkHeader(ctx, media.ChunkName(l.keys.ID, chunkfmt.MakeChunkID(ordinal, 1, mirror)))
+		if failed == nil {
+			return h.Session, nil
+		}
+		err = errors.Join(err, failed)
 	}
 	all, err1 := l.sessions(ctx, ordinal)
 	if err1 != nil {

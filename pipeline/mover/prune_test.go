@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,6 +109,20 @@ func (w *writing) wantPruned(live, dead []chunkfmt.Seq) {
 	}
 }
 
+// wantHints wants the index to know where groups are.
+func (w *writing) wantHints(live []chunkfmt.Seq) {
+	w.t.Helper()
+	for _, seq := range live {
+		_, at, _, err := w.s.Index().Group(seq)
+		if err == nil {
+			_, err = w.s.o.Medium.ReadAt(w.t.Context(), media.ChunkName(w.s.keys.ID, at.Chunk), make([]byte, 1), 0)
+		}
+		if err != nil {
+			w.t.Errorf("group %v is looked for in chunk %v: %v", seq, at.Chunk, err)
+		}
+	}
+}
+
 // half writes files and unlinks every other one, in two sessions, so that all their chunks are finished.
 func half(t *testing.T, open func() *writing) (live, dead []chunkfmt.Seq) {
 	t.Helper()
@@ -172,6 +187,7 @@ func TestPrune(t *testing.T) {
 		t.Errorf("planned %+v, did %+v of %d groups, %d bytes came back", plan, pruned, len(dead), back)
 	}
 	w.wantPruned(live, dead)
+	w.wantHints(live)
 	w.end()
 
 	log := newLines()
@@ -209,6 +225,86 @@ func TestPrune(t *testing.T) {
 	if said := log.all(); cut == 0 || !strings.Contains(said, "groups=1") {
 		t.Errorf("of a group that was never removed and is gone it is said:\n%s", said)
 	}
+}
+
+// TestPruneBesideReaders prunes while others read, each with an index of its own, from before a prune or from the midst
+// of it: all that nobody removes is read, and every log is.
+func TestPruneBesideReaders(t *testing.T) {
+	p := newPlace(t)
+	small := func(p place) Options {
+		o := p.options(t)
+		o.ChunkBytes = 300 << 10
+		return o
+	}
+	open := func() *writing {
+		s, err := OpenSource(t.Context(), starter{}, small(p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &writing{t: t, s: s}
+	}
+	half(t, open)
+	live, _ := half(t, open) // inodes of the first are written over: their groups are garbage
+	kept, round := live[:4], live[4:]
+	read := func(r *Reader) error {
+		for _, seq := range kept {
+			if err := r.Groups().ReadAt(t.Context(), seq, make([]byte, 1), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	elsewhere := func() (*Reader, error) {
+		return OpenReader(t.Context(), small(place{store: p.store, state: t.TempDir()}), "")
+	}
+	before, err := elsewhere()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer before.Close()
+	w := open()
+	stop := make(chan struct{})
+	var reading sync.WaitGroup
+	for range 2 {
+		reading.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				r, err := elsewhere()
+				if err == nil {
+					err = errors.Join(read(r), r.Close())
+				}
+				if err == nil {
+					err = read(before)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	total := 0
+	for i := range len(round) + 1 {
+		pruned, err := w.s.Prune(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += pruned.Chunks
+		if i < len(round) {
+			w.unlink(chunkfmt.Ino(13 + 2*i))
+		}
+	}
+	close(stop)
+	reading.Wait()
+	if total < 5 {
+		t.Errorf("%d chunks were written anew", total)
+	}
+	w.wantPruned(kept, round)
+	w.end()
 }
 
 // takeLive makes one live group of a chunk gone, as somebody would who wants to hide that he has taken it.
@@ -347,6 +443,7 @@ func TestServerPrunes(t *testing.T) {
 		t.Errorf("planned %+v, did %+v, and %d bytes came back", plan, pruned, back)
 	}
 	w.wantPruned(live, dead)
+	w.wantHints(live)
 	w.end()
 	f.state = t.TempDir()
 	w = f.open() // another machine

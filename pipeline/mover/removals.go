@@ -215,30 +215,26 @@ func (r *Removals) volumes() ([]chunkfmt.VolumeID, error) {
 	return all, nil
 }
 
-// carryOut cleans with the list that is due. One that came meanwhile is due still.
-func (r *Removals) carryOut(ctx context.Context, cfg cleaner.Config) (cleaner.Result, error) {
+// carryOut cleans with the list that is due, and says what came of it and which chunks were written anew. A list that
+// came meanwhile is due still.
+func (r *Removals) carryOut(ctx context.Context, cfg cleaner.Config) (result cleaner.Result, anew []chunkfmt.ChunkID, err error) {
 	f, err := os.Open(r.path(cfg.Volume, dueList))
 	if err != nil {
-		return cleaner.Result{}, fmt.Errorf("read a list of removed groups: %w", err)
+		return result, nil, fmt.Errorf("read a list of removed groups: %w", err)
 	}
-	result, err := cleanBy(ctx, cfg, f)
-	if err == nil {
-		err = r.done(cfg.Volume, f)
-	}
-	return result, errors.Join(err, f.Close())
-}
-
-func cleanBy(ctx context.Context, cfg cleaner.Config, f *os.File) (cleaner.Result, error) {
+	defer func() { err = errors.Join(err, f.Close()) }()
 	info, err := f.Stat()
 	if err != nil {
-		return cleaner.Result{}, err
+		return result, nil, err
 	}
-	list, err := cleaner.OpenList(f, info.Size(), cfg.Volume)
-	if err != nil {
-		return cleaner.Result{}, err
+	if cfg.Removed, err = cleaner.OpenList(f, info.Size(), cfg.Volume); err != nil {
+		return result, nil, err
 	}
-	cfg.Removed = list
-	return cleaner.New(cfg).Run(ctx)
+	c := cleaner.New(cfg)
+	if result, err = c.Run(ctx); err == nil {
+		err = r.done(cfg.Volume, f)
+	}
+	return result, c.Anew(), err
 }
 
 // done puts a list away, unless another one has taken its place.

@@ -107,17 +107,14 @@ func (o *orchard) forget(args ...string) forgotten {
 }
 
 // ballast stores what no archive has.
-func (o *orchard) ballast() {
+func (o *orchard) ballast(m *rig.Mount) {
 	o.t.Helper()
-	m := o.mount()
 	b := make([]byte, 4<<20)
-	for i := range b {
-		b[i] = byte(o.rng.Uint32())
-	}
+	o.n++
+	rand.NewChaCha8([32]byte{byte(o.n), byte(o.n >> 8)}).Read(b)
 	rig.Must(o.t, os.WriteFile(m.Path("ballast"), b, 0o644))
 	m.Sync(o.t)
 	rig.Must(o.t, os.Remove(m.Path("ballast")))
-	m.Unmount(o.t)
 }
 
 // killedPrune begins a prune, of the store or of a mount, and kills the process that does it: at some time, or as it has
@@ -183,6 +180,7 @@ func TestPrune(t *testing.T) {
 		for range 2 {
 			o.grow()
 		}
+		o.ballast(m)
 		m.Unmount(t)
 	}
 	rules := []string{o.store, "--keep-last", "3", "--keep-label", "state-1"}
@@ -192,16 +190,15 @@ func TestPrune(t *testing.T) {
 		t.Errorf("said %+v, did %+v, and kept %v", plan, did, slices.Sorted(maps.Keys(o.saved)))
 	}
 	for i := range rig.Count(t, "COFFER_PRUNE_KILLS", 3) {
-		o.ballast()
 		o.killedPrune(i%3 == 2)
 		m := o.mount()
 		o.check(m, fmt.Sprint("after kill ", i))
 		o.grow()
+		o.ballast(m)
 		m.Unmount(t)
 		labels := slices.Sorted(maps.Keys(o.saved))
 		o.forget(o.store, labels[o.rng.IntN(len(labels))])
 	}
-	o.ballast()
 	before := rig.Stored(t, o.store)
 	var said, done struct{ Bytes int64 }
 	o.json(&said, "prune", "--dry-run", "--json", o.store)

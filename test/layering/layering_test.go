@@ -35,6 +35,7 @@ var rules = []rule{
 	{`pipeline/agent`, `pipeline|pipeline/stage|chunkfmt`},
 	{`index`, `chunkfmt`},
 	{`index/dedup`, `chunkfmt|index`},
+	{`index/keep`, `chunkfmt`},
 	{`pipeline/stage`, `pipeline|chunkfmt|index/dedup|media`},
 	// The tree knows no FUSE, the face knows no pipe.
 	{`fusefs/tree`, `index|pipeline|pipeline/stage|chunkfmt`},
