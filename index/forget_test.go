@@ -164,7 +164,7 @@ func TestForgetModel(t *testing.T) {
 			all = append(all, b)
 			noError(t, x.Apply([]Batch{b}, Head{Ordinal: 1, Seq: seq}, locateAll))
 		}
-		for range rapid.IntRange(1, 25).Draw(t, "steps") {
+		for range rapid.IntRange(1, 15).Draw(t, "steps") {
 			switch rapid.IntRange(0, 7).Draw(t, "step") {
 			case 0, 1, 2:
 				var r []chunkfmt.Record
