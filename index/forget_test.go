@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"coffer/chunkfmt"
@@ -164,7 +165,7 @@ func TestForgetModel(t *testing.T) {
 			all = append(all, b)
 			noError(t, x.Apply([]Batch{b}, Head{Ordinal: 1, Seq: seq}, locateAll))
 		}
-		for range rapid.IntRange(1, 25).Draw(t, "steps") {
+		for range rapid.IntRange(1, 15).Draw(t, "steps") {
 			switch rapid.IntRange(0, 7).Draw(t, "step") {
 			case 0, 1, 2:
 				var r []chunkfmt.Record
@@ -246,6 +247,50 @@ func TestForgetModel(t *testing.T) {
 			t.Fatalf("removed are %v, in the rebuilt index %v", rx, ry)
 		}
 	})
+}
+
+// TestForgottenReader: a reader of an archive that is forgotten says so, and not that there was nothing.
+func TestForgottenReader(t *testing.T) {
+	x := openTemp(t)
+	group := chunkfmt.MakeSeq(1, 1)
+	apply(t, x, recInode(1, dir()), recInode(5, file(9)), recExtent(5, chunkfmt.Extent{Length: 9, Group: group}),
+		recDirent(1, "name", chunkfmt.Dirent{Ino: 5, Type: unix.DT_REG, Cookie: 3}),
+		rec(chunkfmt.RecXattr, chunkfmt.XattrKey(5, "user.a"), []byte("v")), sealed(1, 1, ""))
+	apply(t, x, del(chunkfmt.RecInode, chunkfmt.InodeKey(5)), del(chunkfmt.RecDirent, chunkfmt.DirentKey(1, "name")))
+	apply(t, x, sealed(2, 2, ""))
+	reads := func(r *Reader) map[string]error {
+		_, _, inode := r.Inode(5)
+		_, _, dirent := r.Dirent(1, "name")
+		_, _, xattr := r.Xattr(5, "user.a")
+		return map[string]error{
+			"inode": inode, "dirent": dirent, "xattr": xattr,
+			"xattrs":  r.Xattrs(5, func(string, []byte) bool { return true }),
+			"readdir": r.ReadDir(1, 0, 0, func(string, chunkfmt.Dirent) bool { return true }),
+			"parents": r.Parents(5, func(chunkfmt.Ino, string) bool { return true }),
+			"extents": r.Extents(5, 0, 9, func(chunkfmt.Extent) bool { return true }),
+		}
+	}
+	for what, err := range reads(x.At(1)) {
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	apply(t, x, del(chunkfmt.RecArchive, chunkfmt.ArchiveKey(1)))
+	for range 2 {
+		for what, err := range reads(x.At(1)) {
+			if !errors.Is(err, ErrForgotten) {
+				t.Errorf("%s of an archive that was forgotten: %v", what, err)
+			}
+		}
+		noError(t, x.Sweep(t.Context()))
+	}
+	for _, n := range []uint32{2, 3, 100} {
+		for what, err := range reads(x.At(n)) {
+			if err != nil {
+				t.Errorf("archive %d, %s: %v", n, what, err)
+			}
+		}
+	}
 }
 
 // TestStill: a group that something refers to again is in the set no more.

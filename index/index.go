@@ -21,6 +21,8 @@ var (
 	// that this program knows, or that it is damaged. The caller closes the index,
 	// calls Remove, opens anew and applies the log from its beginning.
 	ErrRebuild = errors.New("index must be rebuilt")
+	// ErrForgotten means that the archive that a Reader is of is not there, or not any more.
+	ErrForgotten = errors.New("the archive was forgotten")
 	// ErrLocked means that another process has the index open.
 	ErrLocked = errors.New("index is in use by another process")
 )
@@ -96,7 +98,8 @@ func (x *Index) Archive() uint32 { return x.state.Load().archive }
 func (x *Index) Changed() bool { return x.state.Load().changed }
 
 // At gives a reader of the volume as it was when the archive was sealed. For the
-// open archive and later ones it is the present.
+// open archive and later ones it is the present. Once the archive is forgotten all
+// that it is asked fails with ErrForgotten.
 func (x *Index) At(archive uint32) *Reader { return &Reader{x: x, at: archive} }
 
 // section is a stretch of code in which bbolt works on a file that may be damaged,

@@ -3,8 +3,11 @@ package index
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 
 	bolt "go.etcd.io/bbolt"
+
+	"coffer/chunkfmt"
 )
 
 // get calls f with the payload that the key had in the reader's state, if any.
@@ -18,8 +21,28 @@ func (r *Reader) get(t table, key []byte, f func(payload []byte) error) error {
 	})
 }
 
+// sealed fails with ErrForgotten if the reader is one of an archive that is not there: what of the history it needed may
+// be gone.
+func (r *Reader) sealed(tx *bolt.Tx) error {
+	if r.at == Present || tx.Bucket(archives.now).Get(chunkfmt.ArchiveKey(r.at)) != nil {
+		return nil
+	}
+	_, payload, err := unseal(stateKey, tx.Bucket(meta.now).Get(stateKey))
+	if err != nil {
+		return err
+	}
+	st, err := parseState(payload)
+	if err != nil || r.at >= st.archive { // open, or still to come
+		return err
+	}
+	return fmt.Errorf("archive %d: %w", r.at, ErrForgotten)
+}
+
 // version finds the payload of a key in the reader's state; nil if it had none.
 func (r *Reader) version(tx *bolt.Tx, t table, key []byte) ([]byte, error) {
+	if err := r.sealed(tx); err != nil {
+		return nil, err
+	}
 	if v := tx.Bucket(t.now).Get(key); v != nil {
 		since, payload, err := unseal(key, v)
 		if err != nil || since <= r.at {
@@ -54,6 +77,9 @@ func (r *Reader) version(tx *bolt.Tx, t table, key []byte) ([]byte, error) {
 // n bytes of start, until f returns false. The order is ascending if the keys are of
 // one length.
 func (r *Reader) scan(tx *bolt.Tx, t table, start []byte, n int, f func(key, payload []byte) (bool, error)) error {
+	if err := r.sealed(tx); err != nil {
+		return err
+	}
 	now := &walk{c: tx.Bucket(t.now).Cursor(), prefix: start[:n], at: r.at}
 	now.seek(start)
 	past := &walk{history: true}

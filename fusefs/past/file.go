@@ -61,7 +61,7 @@ func (f *File) Extents(off, n int64, out []chunkfmt.Extent) ([]chunkfmt.Extent, 
 		return true
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", unix.EIO, err)
+		return nil, failed(err)
 	}
 	return out, nil
 }

@@ -140,7 +140,7 @@ func (p *Part) eachChosen(ctx context.Context, d Dir, f func(Child) error) error
 func (s *State) dirent(l Link) (chunkfmt.Dirent, error) {
 	e, ok, err := s.r.Dirent(l.Parent, l.Name)
 	if err != nil {
-		return e, fmt.Errorf("%w: %w", unix.EIO, err)
+		return e, failed(err)
 	}
 	if !ok {
 		return e, fmt.Errorf("%s in directory %d: %w", l.Name, l.Parent, unix.ENOENT)

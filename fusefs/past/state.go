@@ -2,6 +2,7 @@ package past
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -38,6 +39,14 @@ type State struct {
 // the index has now; that one changes under its readers if the index does.
 func At(x Index, groups Groups, archive uint32) *State { return &State{x.At(archive), groups} }
 
+// failed is what a state answers for an error of the index: ESTALE if its archive is forgotten, else EIO.
+func failed(err error) error {
+	if errors.Is(err, index.ErrForgotten) {
+		return fmt.Errorf("%w: %w", unix.ESTALE, err)
+	}
+	return fmt.Errorf("%w: %w", unix.EIO, err)
+}
+
 // Entry is an inode that a name leads to.
 type Entry struct {
 	Ino chunkfmt.Ino
@@ -48,7 +57,7 @@ type Entry struct {
 func (s *State) Inode(ino chunkfmt.Ino) (chunkfmt.Inode, error) {
 	i, ok, err := s.r.Inode(ino)
 	if err != nil {
-		return i, fmt.Errorf("%w: %w", unix.EIO, err)
+		return i, failed(err)
 	}
 	if !ok {
 		return i, unix.ENOENT
@@ -75,7 +84,7 @@ func (s *State) Lookup(parent chunkfmt.Ino, name string) (Entry, error) {
 	}
 	d, ok, err := s.r.Dirent(parent, name)
 	if err != nil {
-		return Entry{}, fmt.Errorf("%w: %w", unix.EIO, err)
+		return Entry{}, failed(err)
 	}
 	if !ok {
 		return Entry{}, unix.ENOENT
@@ -105,7 +114,7 @@ func (s *State) ReadDir(ctx context.Context, ino chunkfmt.Ino, after uint64, f f
 			return true
 		})
 		if err != nil {
-			return fmt.Errorf("%w: %w", unix.EIO, err)
+			return failed(err)
 		}
 		for _, e := range step {
 			if !f(e.name, e.d) {
@@ -133,7 +142,7 @@ func IsOwn(name string) bool { return strings.HasPrefix(name, "coffer.") }
 func (s *State) Xattr(ino chunkfmt.Ino, name string) ([]byte, error) {
 	value, ok, err := s.r.Xattr(ino, name)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", unix.EIO, err)
+		return nil, failed(err)
 	}
 	if !ok {
 		return nil, unix.ENODATA
@@ -148,7 +157,7 @@ func (s *State) Xattrs(ino chunkfmt.Ino) (all []Xattr, err error) {
 		return true
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", unix.EIO, err)
+		return nil, failed(err)
 	}
 	return all, nil
 }

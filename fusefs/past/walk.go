@@ -43,7 +43,7 @@ func (s *State) Names(ino chunkfmt.Ino) (all []Link, err error) {
 		return true
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", unix.EIO, err)
+		return nil, failed(err)
 	}
 	return all, nil
 }

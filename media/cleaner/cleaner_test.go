@@ -29,7 +29,7 @@ func TestClean(t *testing.T) {
 			return m
 		},
 	} {
-		for i := range 12 {
+		for i := range 4 {
 			t.Run(kind+" "+name(i), func(t *testing.T) {
 				m := open()
 				defer m.Close()
@@ -90,7 +90,7 @@ func TestAllGone(t *testing.T) {
 // missing, and the next run brings it to its end.
 func TestPowerCuts(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
-	for i := range 60 {
+	for i := range 25 {
 		t.Run(name(i), func(t *testing.T) {
 			rng := seeded(t, seed+uint64(i))
 			inner := mem.New(0)
@@ -185,7 +185,7 @@ func TestFooterBeforeTheRest(t *testing.T) {
 func TestErrors(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	broken := errors.New("broken")
-	for i := range 40 {
+	for i := range 20 {
 		t.Run(name(i), func(t *testing.T) {
 			rng := seeded(t, seed+uint64(i))
 			m := faulty.Wrap(mem.New(0), nil)
