@@ -25,6 +25,8 @@ type keyOptions struct {
 	passphraseCommand string
 	recoveryKeyFile   string
 	ask               bool
+
+	used []keyring.Identity // with which unlock opened the key, if it was by one
 }
 
 func (o *keyOptions) add(flags *pflag.FlagSet) {
@@ -62,13 +64,14 @@ func (o *keyOptions) unlock(ctx context.Context, m media.Medium) (keyring.Master
 		return keyring.Master{}, err
 	}
 	if given {
-		return openWithPassphrase(ctx, m, passphrase)
+		return o.openWithPassphrase(ctx, m, passphrase)
 	}
 	ids, err := o.identities()
 	if err != nil {
 		return keyring.Master{}, err
 	}
 	if len(ids) > 0 {
+		o.used = ids
 		master, err := keyring.Open(ctx, m, ids...)
 		if !errors.Is(err, keyring.ErrWrongKey) || o.identity != "" || !interactive() {
 			return master, err
@@ -80,14 +83,15 @@ func (o *keyOptions) unlock(ctx context.Context, m media.Medium) (keyring.Master
 	if passphrase, err = prompt("Passphrase: "); err != nil {
 		return keyring.Master{}, err
 	}
-	return openWithPassphrase(ctx, m, passphrase)
+	return o.openWithPassphrase(ctx, m, passphrase)
 }
 
-func openWithPassphrase(ctx context.Context, m media.Medium, passphrase string) (keyring.Master, error) {
+func (o *keyOptions) openWithPassphrase(ctx context.Context, m media.Medium, passphrase string) (keyring.Master, error) {
 	id, err := keyring.PassphraseIdentity(passphrase)
 	if err != nil {
 		return keyring.Master{}, err
 	}
+	o.used = []keyring.Identity{id}
 	return keyring.Open(ctx, m, id)
 }
 

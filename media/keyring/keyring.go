@@ -11,6 +11,7 @@
 package keyring
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -124,6 +125,39 @@ func RemoveRecipient(ctx context.Context, m media.Medium, r Recipient, ids ...Id
 		return fmt.Errorf("%w: %s is not one of the store", ErrRecipient, r)
 	}
 	return Reseal(ctx, m, p.master, slices.Delete(p.recipients, i, i+1)...)
+}
+
+// Mend puts a sealed copy of the master key that the identities do not open, or
+// that is missing, right from the other one, which they open, and says which. It
+// fails as Open does if they open neither.
+func Mend(ctx context.Context, m media.Medium, ids ...Identity) (mended string, err error) {
+	if _, err := open(ctx, m, ids); err != nil {
+		return "", err
+	}
+	names := []string{CopyName, MasterName} // in the order in which they are written
+	var sealed [2][]byte
+	var whole [2]bool
+	for i, name := range names {
+		b, err := media.ReadAll(ctx, m, name, maxFile)
+		if err == nil {
+			_, err = unseal(b, ids)
+		}
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		sealed[i], whole[i] = b, err == nil
+	}
+	from, to := 0, 1
+	if !whole[0] {
+		from, to = 1, 0
+	}
+	if bytes.Equal(sealed[0], sealed[1]) {
+		return "", nil
+	}
+	if err := m.Put(ctx, names[to], sealed[from]); err != nil {
+		return "", fmt.Errorf("mend master key %s: %w", names[to], err)
+	}
+	return names[to], nil
 }
 
 // open opens whichever copy can be opened, and says the most telling error if
