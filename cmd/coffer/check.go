@@ -143,7 +143,7 @@ func (o *checkOptions) report(f check.Finding) {
 	}
 	fmt.Fprintf(o.out, "%v.\n", &f.Finding)
 	if f.Healed {
-		fmt.Fprintln(o.out, "    Nothing is lost by it: other places have all of its data.")
+		fmt.Fprintln(o.out, "    Nothing is lost by it.")
 	}
 	for _, file := range f.Files {
 		fmt.Fprintf(o.out, "    %s, %s\n", printable(file.Path), when(&file))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/dustin/go-humanize/english"
+
 	"coffer/chunkfmt"
 	"coffer/media"
 	"coffer/media/keyring"
@@ -120,14 +122,14 @@ func (o *checkOptions) repaired(r repairJSON, was bool) {
 	case o.json:
 		printJSON(o.out, findingLine{Repair: &r})
 	case r.Object == "":
-		fmt.Fprintf(o.out, "%d blocks that were lost were found in other places.\n", r.Healed)
+		fmt.Fprintf(o.out, "Of what was lost, %s found elsewhere.\n", english.Plural(r.Healed, "block was", "blocks were"))
 	default:
-		text := fmt.Sprintf("%s: %d places put right", r.Object, r.Fixed)
+		text := fmt.Sprintf("%s: put right in %s", r.Object, english.Plural(r.Fixed, "place", ""))
 		if r.Void > 0 {
-			text += fmt.Sprintf(", of them %d groups given up that are not needed there any more", r.Void)
+			text += fmt.Sprintf(", %s there given up", english.Plural(r.Void, "group", ""))
 		}
 		if r.Left > 0 {
-			text += fmt.Sprintf("; %d are as damaged as they were", r.Left)
+			text += fmt.Sprintf("; %s as damaged as before", english.Plural(r.Left, "place is", "places are"))
 		}
 		fmt.Fprintln(o.out, text+".")
 	}

@@ -82,17 +82,12 @@ func (c *chunk) before() (chunkfmt.Seq, error) {
 
 // gap fills the stretch up to a place with the tags between two numbers. What can't be told is left.
 func (c *chunk) gap(to int64, after, before chunkfmt.Seq) error {
-	from, size := c.footer, to-c.footer
-	var slots []slot
-	ok := after != 0 && after < before
-	if ok {
-		var err error
-		if slots, err = c.expected(from, after, before, size/minSlot); err != nil {
-			return err
-		}
-		ok = slots != nil && stretchOut(slots, size)
+	size := to - c.footer
+	slots, ok, err := c.expected(after, before, size/minSlot)
+	if err != nil {
+		return err
 	}
-	if !ok {
+	if !ok || !share(slots, c.footer, to) {
 		slots = []slot{{size: size}}
 	}
 	c.place(slots)
@@ -112,37 +107,40 @@ func (c *chunk) place(slots []slot) {
 	}
 }
 
-// expected lists what must stand, from a place on, between two numbers, at most so many; nil if that can't be told. The
-// sizes of some may be 0: not known.
-func (c *chunk) expected(from int64, after, before chunkfmt.Seq, most int64) ([]slot, error) {
+// expected lists what must stand between two numbers, at most so many; false if that can't be told. The places and sizes
+// of some are 0: not known.
+func (c *chunk) expected(after, before chunkfmt.Seq, most int64) (slots []slot, ok bool, err error) {
+	if after == 0 || after >= before {
+		return nil, false, nil
+	}
 	if c.id.Mirror() {
 		seqs := c.session.between(false, after, before)
-		if int64(len(seqs)) > most {
-			return nil, nil
-		}
-		var slots []slot
 		for _, seq := range seqs {
 			slots = append(slots, c.copied(c.session.places[0][seq].tag))
 		}
-		return slots, nil
+		return slots, int64(len(seqs)) <= most, nil
 	}
 	if uint64(before-after-1) > uint64(most) {
-		return nil, nil
+		return nil, false, nil
 	}
-	var slots []slot
 	for seq := after + 1; seq < before; seq++ {
-		s, err := c.expectedAt(from, seq)
+		s, err := c.expectedAt(seq)
 		if err != nil {
-			return nil, err
+			return nil, false, err
+		}
+		if s.size == 0 {
+			// Only what is given up may be laid out at will.
+			if up, err := c.r.up(c.ctx, seq); err != nil || !up {
+				return nil, false, err
+			}
 		}
 		slots = append(slots, s)
-		from += s.size
 	}
-	return slots, nil
+	return slots, true, nil
 }
 
 // expectedAt is the slot of a number: a copy of metadata, or else a group, of which the index may know the place.
-func (c *chunk) expectedAt(at int64, seq chunkfmt.Seq) (slot, error) {
+func (c *chunk) expectedAt(seq chunkfmt.Seq) (slot, error) {
 	if p, ok := c.session.places[1][seq]; ok {
 		return c.copied(p.tag), nil
 	}
@@ -151,8 +149,8 @@ func (c *chunk) expectedAt(at int64, seq chunkfmt.Seq) (slot, error) {
 		return slot{}, err
 	}
 	s := slot{tag: chunkfmt.Tag{Version: chunkfmt.TagVersion, Kind: chunkfmt.KindData, Seq: seq}, known: true, lost: true}
-	if there && hint.Chunk == c.id && hint.Offset == uint64(at) {
-		s.size = int64(chunkfmt.TagSize + hint.Length)
+	if there && hint.Chunk == c.id {
+		s.at, s.size = int64(hint.Offset), int64(chunkfmt.TagSize+hint.Length)
 	}
 	return s, nil
 }
@@ -166,31 +164,53 @@ func (c *chunk) copied(t chunkfmt.Tag) slot {
 	return slot{size: int64(chunkfmt.TagSize + t.StoredLen()), tag: t, known: true}
 }
 
-// stretchOut shares what is left of a stretch out to the slots whose size is not known, which must stand side by side:
-// nothing of what stood there can be read.
+// share lays the slots out between two places: those whose place is known there, what is left evenly to those whose size
+// is not known. It says whether that goes.
+func share(slots []slot, from, to int64) bool {
+	for len(slots) > 0 {
+		n := 0
+		limit := to
+		for n < len(slots) && slots[n].at == 0 {
+			n++
+		}
+		if n < len(slots) {
+			limit = slots[n].at
+		}
+		if !stretchOut(slots[:n], limit-from) {
+			return false
+		}
+		from = limit
+		if n < len(slots) {
+			from += slots[n].size
+			n++
+		}
+		slots = slots[n:]
+	}
+	return from == to
+}
+
+// stretchOut shares a size out to slots.
 func stretchOut(slots []slot, size int64) bool {
-	first, unknown := -1, 0
-	for i := range slots {
-		size -= slots[i].size
-		if slots[i].size == 0 {
-			if first >= 0 && i != first+unknown {
-				return false
-			}
-			if first < 0 {
-				first = i
-			}
+	unknown := int64(0)
+	for _, s := range slots {
+		if size -= s.size; s.size == 0 {
 			unknown++
 		}
 	}
 	if unknown == 0 {
 		return size == 0
 	}
-	for i := first; i < first+unknown-1; i++ {
-		slots[i].size = minSlot
-		size -= minSlot
+	if size < unknown*minSlot {
+		return false
 	}
-	slots[first+unknown-1].size = size
-	return size >= minSlot && size <= chunkfmt.TagSize+chunkfmt.MaxSealed
+	for i := range slots {
+		if slots[i].size == 0 {
+			slots[i].size = size / unknown
+			size -= slots[i].size
+			unknown--
+		}
+	}
+	return true
 }
 
 // end finds out whether the chunk has, or had, a footer behind the last tag that was found, and what may stand between.
@@ -213,11 +233,11 @@ func (c *chunk) end(before chunkfmt.Seq) error {
 			s = c.copied(c.session.places[0][next].tag)
 		} else {
 			var err error
-			if s, err = c.expectedAt(c.footer, next); err != nil {
+			if s, err = c.expectedAt(next); err != nil {
 				return err
 			}
 		}
-		if s.size == 0 || c.footer+s.size > c.info.Size {
+		if s.size == 0 || s.at != 0 && s.at != c.footer || c.footer+s.size > c.info.Size {
 			return nil
 		}
 		c.place([]slot{s})

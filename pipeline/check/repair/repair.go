@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"coffer/chunkfmt"
 	"coffer/index"
@@ -68,7 +69,8 @@ type repairer struct {
 	chunks   map[chunkfmt.ChunkID]media.Info
 	sessions map[uint32]*session
 	givenUp  map[chunkfmt.Seq]bool // what is known of it
-	used     map[chunkfmt.Seq]bool // damaged groups that something is read from; nil: not asked for yet
+	// used is what is read of damaged groups; nil: not asked for yet.
+	used map[chunkfmt.Seq]map[stretch]bool
 }
 
 // Chunks repairs chunks, which may be missing, and calls report for each that there was something to do in. What the log
@@ -108,8 +110,8 @@ func Chunks(ctx context.Context, v Volume, ids []chunkfmt.ChunkID, report func(R
 	return nil
 }
 
-// up says whether a damaged group need not be read from its own place any more: all its blocks are read elsewhere, or
-// nothing refers to it.
+// up says whether a damaged group need not be read from its own place any more: each of its blocks is read elsewhere, or
+// by nobody.
 func (r *repairer) up(ctx context.Context, seq chunkfmt.Seq) (bool, error) {
 	is, known := r.givenUp[seq]
 	if known {
@@ -123,60 +125,78 @@ func (r *repairer) up(ctx context.Context, seq chunkfmt.Seq) (bool, error) {
 		r.givenUp[seq] = true
 		return true, nil
 	}
-	if is, err = r.elsewhere(ctx, rec); err == nil && !is {
-		is, err = r.unused(seq)
-	}
-	if err == nil {
-		r.givenUp[seq] = is
-	}
-	return is, err
-}
-
-// elsewhere says whether all blocks of a damaged group are read from others.
-func (r *repairer) elsewhere(ctx context.Context, rec chunkfmt.GroupRecord) (bool, error) {
-	healed, err := r.Index.Healed(rec.Seq)
-	if err != nil || len(healed) != len(rec.Blocks) {
+	if _, bad, err := r.Index.Bad(seq); err != nil || !bad {
 		return false, err
 	}
-	at := uint32(0)
-	for i, b := range rec.Blocks {
-		if healed[i].Offset != at || healed[i].Length != b.Length {
-			return false, nil
-		}
-		if err := r.Groups.ReadAt(ctx, rec.Seq, make([]byte, b.Length), at); err != nil {
-			return false, ctx.Err()
-		}
-		at += b.Length
+	healed, err := r.Index.Healed(seq)
+	if err != nil {
+		return false, err
 	}
-	return true, nil
+	used, err := r.uses(seq)
+	if err != nil {
+		return false, err
+	}
+	is = true
+	at := uint32(0)
+	for _, b := range rec.Blocks {
+		block := stretch{at, at + b.Length}
+		at = block.to
+		if !block.in(used) {
+			continue
+		}
+		elsewhere := slices.ContainsFunc(healed, func(h chunkfmt.Healed) bool { return h.Offset == block.from && h.Length == b.Length })
+		if !elsewhere || r.Groups.ReadAt(ctx, seq, make([]byte, b.Length), block.from) != nil {
+			is = false
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	r.givenUp[seq] = is
+	return is, nil
 }
 
-// unused says whether no file of any time has anything in a damaged group, nor any group that was healed from it.
-func (r *repairer) unused(seq chunkfmt.Seq) (bool, error) {
-	if r.used == nil {
-		bad := map[chunkfmt.Seq]bool{}
-		err := r.Index.BadGroups(func(seq chunkfmt.Seq, _ string) bool {
-			bad[seq] = true
+// stretch is a part of a group's plaintext, bytes.
+type stretch struct{ from, to uint32 }
+
+// in says whether the stretch has a byte in common with one of others.
+func (s stretch) in(others map[stretch]bool) bool {
+	for o := range others {
+		if s.from < o.to && o.from < s.to {
+			return true
+		}
+	}
+	return false
+}
+
+// uses gives what of a damaged group a file of any time has, or a group that was healed from it.
+func (r *repairer) uses(seq chunkfmt.Seq) (map[stretch]bool, error) {
+	if r.used != nil {
+		return r.used[seq], nil
+	}
+	used := map[chunkfmt.Seq]map[stretch]bool{}
+	err := r.Index.BadGroups(func(seq chunkfmt.Seq, _ string) bool {
+		used[seq] = map[stretch]bool{}
+		return true
+	})
+	if err == nil {
+		err = r.Index.Uses(func(seq chunkfmt.Seq) bool { return used[seq] != nil }, func(u index.Use) bool {
+			used[u.Group][stretch{u.Offset, u.Offset + u.Length}] = true
 			return true
 		})
-		used := map[chunkfmt.Seq]bool{}
-		if err == nil {
-			err = r.Index.Uses(func(seq chunkfmt.Seq) bool { return bad[seq] }, func(u index.Use) bool {
-				used[u.Group] = true
-				return true
-			})
-		}
-		if err == nil {
-			err = r.Index.HealedBlocks(func(_ chunkfmt.Seq, h chunkfmt.Healed) bool {
-				used[h.Group] = true
-				return true
-			})
-		}
-		if err != nil {
-			return false, err
-		}
-		r.used = used
 	}
-	_, bad, err := r.Index.Bad(seq)
-	return bad && !r.used[seq], err
+	if err == nil {
+		err = r.Index.HealedBlocks(func(_ chunkfmt.Seq, h chunkfmt.Healed) bool {
+			if u := used[h.Group]; u != nil {
+				u[stretch{h.GroupOffset, h.GroupOffset + h.Length}] = true
+			}
+			return true
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.used = used
+	return used[seq], nil
 }
