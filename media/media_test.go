@@ -1,6 +1,7 @@
 package media_test
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -112,6 +113,48 @@ func TestStore(t *testing.T) {
 	}
 	if got, err := media.OpenStore(t.Context(), m); err != nil || got != id {
 		t.Errorf("the first copy is missing: %v, %v", got, err)
+	}
+}
+
+func TestMendStore(t *testing.T) {
+	m := mem.New(0)
+	id, err := media.CreateStore(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := media.ReadAll(t.Context(), m, media.StoreName, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{media.StoreName, media.StoreCopyName} {
+		for what, damage := range map[string]func() error{
+			"damaged": func() error {
+				b := bytes.Clone(whole)
+				b[15] ^= 8
+				return m.Put(t.Context(), name, b)
+			},
+			"missing": func() error { return m.Remove(t.Context(), name) },
+			"whole":   func() error { return nil },
+		} {
+			if err := damage(); err != nil {
+				t.Fatal(err)
+			}
+			mended, err := media.MendStore(t.Context(), m)
+			if err != nil || (mended == name) != (what != "whole") {
+				t.Errorf("%s %s: mended %q, %v", name, what, mended, err)
+			}
+			if b, err := media.ReadAll(t.Context(), m, name, 100); err != nil || !bytes.Equal(b, whole) {
+				t.Errorf("%s %s: %x afterwards, %v", name, what, b, err)
+			}
+		}
+	}
+	for _, name := range []string{media.StoreName, media.StoreCopyName} {
+		if err := m.Put(t.Context(), name, make([]byte, len(whole))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := media.MendStore(t.Context(), m); !errors.Is(err, media.ErrStoreFormat) {
+		t.Errorf("both copies of %v are damaged: %v", id, err)
 	}
 }
 

@@ -92,6 +92,30 @@ func OpenStore(ctx context.Context, m Medium) (chunkfmt.StoreID, error) {
 	return chunkfmt.StoreID{}, failed
 }
 
+// MendStore puts a store file that is missing or damaged right from its copy, or
+// the copy from it, and says which. If neither can be read, it fails as OpenStore
+// does.
+func MendStore(ctx context.Context, m Medium) (mended string, err error) {
+	id, err := OpenStore(ctx, m)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range []string{StoreName, StoreCopyName} {
+		b, err := ReadAll(ctx, m, name, storeSize)
+		if err == nil && CheckStoreFile(b) == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		if err := m.Put(ctx, name, encodeStore(id)); err != nil {
+			return "", fmt.Errorf("mend the store file: %w", err)
+		}
+		mended = name
+	}
+	return mended, nil
+}
+
 func encodeStore(id chunkfmt.StoreID) []byte {
 	b := append([]byte(storeMagic), 0, storeVersion)
 	b = append(b, id[:]...)

@@ -14,6 +14,8 @@ import (
 
 	"coffer/chunkfmt"
 	"coffer/fusefs/past"
+	"coffer/media"
+	"coffer/media/scrub"
 	"coffer/pipeline/check"
 )
 
@@ -21,6 +23,7 @@ type checkOptions struct {
 	volumeOptions
 	data  percent
 	rate  byteSize
+	mends bool
 	json  bool
 	out   io.Writer
 	notes io.Writer
@@ -36,7 +39,13 @@ there, and that all metadata is readable in both of its places. With --read-data
 of a random part of it, and compares each block with its fingerprint. It may run while the volume is mounted.
 
 Damaged data is noted in the volume's log: the next copy of the same content is stored again, and heals every archive
-that had it. What is found is printed as sentences, or with --json as one object a line: "finding" for each, and one
+that had it.
+
+With --repair, what is found is put right as far as it can be: metadata from its other copy, data from wherever else the
+volume has it. The volume must not be mounted. What is found is printed all the same; the exit code says whether anything
+is left.
+
+What is found is printed as sentences, or with --json as one object a line: "finding" for each, and one
 "result" at the end.`,
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,27 +58,59 @@ that had it. What is found is printed as sentences, or with --json as one object
 	flags.Var(&o.data, "read-data", "read data too, of all groups or of a random `percentage` of them")
 	flags.Lookup("read-data").NoOptDefVal = "100%"
 	flags.Var(&o.rate, "rate", "`bytes` a second to read at most, like 20M (default: no limit)")
+	flags.BoolVar(&o.mends, "repair", false, "put right what can be")
 	flags.BoolVar(&o.json, "json", false, "print JSON, one object a line")
 	return cmd
 }
 
 func runCheck(ctx context.Context, o *checkOptions) (err error) {
-	r, err := openReading(ctx, &o.volumeOptions)
+	if o.mends {
+		if m, err := mountedHere(o.store, o.name); err != nil {
+			return err
+		} else if m != nil {
+			return fmt.Errorf("%s is mounted at %s: unmount it to repair it: %w", o.displayed(), m.MountPoint, media.ErrLocked)
+		}
+	}
+	s, err := openStore(ctx, &o.volumeOptions, o.unlocked)
 	if err != nil {
 		return err
 	}
-	result, err := check.Run(ctx, r.checked(), o.options(), o.report)
-	err = errors.Join(err, r.Reader.Close())
-	defer func() { err = errors.Join(err, r.opened.medium.Close()) }()
+	defer func() { err = errors.Join(err, s.medium.Close()) }()
+	found, result, err := o.check(ctx, s)
 	if err != nil {
 		return err
 	}
-	o.summary(&result)
-	o.note(ctx, r.opened, &result)
+	if o.mends && (len(found) > 0 || len(result.Amendments()) > 0) {
+		if err := o.repair(ctx, s, found, &result); err != nil {
+			return err
+		}
+		// What is whole now, and what is not, is for another check to say.
+		if _, result, err = o.check(ctx, s); err != nil {
+			return err
+		}
+	}
+	o.note(ctx, s, &result)
 	if result.Findings > 0 {
 		return fmt.Errorf("%s: %w", o.displayed(), errFound)
 	}
 	return nil
+}
+
+// check is one check, from beginning to end.
+func (o *checkOptions) check(ctx context.Context, s *opened) (found []scrub.Finding, result check.Result, err error) {
+	r, err := s.read(ctx, &o.volumeOptions)
+	if err != nil {
+		return nil, result, err
+	}
+	v := check.Volume{ID: s.volume, Medium: s.medium, Index: r.Index(), Groups: r.Groups()}
+	result, err = check.Run(ctx, v, o.options(), func(f check.Finding) {
+		found = append(found, f.Finding)
+		o.report(f)
+	})
+	if err = errors.Join(err, r.Close()); err == nil {
+		o.summary(&result)
+	}
+	return found, result, err
 }
 
 // note puts into the log what was found of data. That this fails changes nothing of what was found.
@@ -87,11 +128,6 @@ func (o *checkOptions) note(ctx context.Context, s *opened, r *check.Result) {
 	}
 }
 
-// checked is the volume as a check sees it.
-func (r *reading) checked() check.Volume {
-	return check.Volume{ID: r.opened.volume, Medium: r.opened.medium, Index: r.Index(), Groups: r.Groups()}
-}
-
 func (o *checkOptions) options() check.Options {
 	c := check.Options{Rate: int64(o.rate)}
 	if o.data > 0 {
@@ -107,7 +143,7 @@ func (o *checkOptions) report(f check.Finding) {
 	}
 	fmt.Fprintf(o.out, "%v.\n", &f.Finding)
 	if f.Healed {
-		fmt.Fprintln(o.out, "    Nothing is lost by it: other places have all of its data.")
+		fmt.Fprintln(o.out, "    Nothing is lost by it.")
 	}
 	for _, file := range f.Files {
 		fmt.Fprintf(o.out, "    %s, %s\n", printable(file.Path), when(&file))

@@ -19,6 +19,8 @@ type keyOptions struct {
 	identity        string
 	passphrase      passphraseOptions
 	recoveryKeyFile string
+
+	used []keyring.Identity // with which the key was last opened
 }
 
 func (o *keyOptions) add(flags *pflag.FlagSet) {
@@ -42,7 +44,9 @@ func keyFlags() *pflag.FlagSet {
 // unlock opens the master key of the store on m. A recovery key is the master key: nothing on m need be readable.
 func (o *keyOptions) unlock(ctx context.Context, m media.Medium) (master keyring.Master, err error) {
 	if o.recoveryKeyFile != "" {
-		return o.recoveryKey()
+		master, err = o.recoveryKey()
+		o.used = []keyring.Identity{master.Identity()}
+		return master, err
 	}
 	err = o.with(ctx, func(ids ...keyring.Identity) error {
 		master, err = keyring.Open(ctx, m, ids...)
@@ -51,9 +55,13 @@ func (o *keyOptions) unlock(ctx context.Context, m media.Medium) (master keyring
 	return master, err
 }
 
-// with has open try what the options name; else the user's identity; else, on a terminal, a passphrase that is asked
-// for. Open fails with keyring.ErrWrongKey where what it is given does not open the store.
-func (o *keyOptions) with(ctx context.Context, open func(ids ...keyring.Identity) error) error {
+// with has try open with what the options name; else the user's identity; else, on a terminal, a passphrase that is asked
+// for. Try fails with keyring.ErrWrongKey where what it is given does not open the store.
+func (o *keyOptions) with(ctx context.Context, try func(ids ...keyring.Identity) error) error {
+	open := func(ids ...keyring.Identity) error {
+		o.used = ids
+		return try(ids...)
+	}
 	if o.recoveryKeyFile != "" {
 		master, err := o.recoveryKey()
 		if err != nil {

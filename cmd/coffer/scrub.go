@@ -108,6 +108,7 @@ func printJSON(out io.Writer, line findingLine) {
 // findingLine is a line of what scrub and check print for programs.
 type findingLine struct {
 	Finding *findingJSON `json:"finding,omitempty"`
+	Repair  *repairJSON  `json:"repair,omitempty"`
 	Result  *resultJSON  `json:"result,omitempty"`
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -217,6 +218,50 @@ func TestDamage(t *testing.T) {
 	wantOpen(t, m, master, alice)
 }
 
+const mendStep = 101
+
+// TestMend damages either copy at some of its bytes, or takes it away.
+func TestMend(t *testing.T) {
+	id, to := identity(t)
+	_, other := identity(t)
+	m, _ := create(t, to, other)
+	whole, err := media.ReadAll(t.Context(), m, keyring.MasterName, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantMended := func(name string) {
+		t.Helper()
+		if mended, err := keyring.Mend(t.Context(), m, id); err != nil || mended != name {
+			t.Fatalf("mended %q, want %q; %v", mended, name, err)
+		}
+		for _, name := range []string{keyring.MasterName, keyring.CopyName} {
+			if b, err := media.ReadAll(t.Context(), m, name, 1<<20); err != nil || !bytes.Equal(b, whole) {
+				t.Fatalf("%s is not what it was, %v", name, err)
+			}
+		}
+	}
+	wantMended("")
+	phase := rand.IntN(mendStep)
+	t.Logf("every byte that is %d modulo %d", phase, mendStep)
+	for _, name := range []string{keyring.MasterName, keyring.CopyName} {
+		for i := phase; i < len(whole); i += mendStep {
+			b := bytes.Clone(whole)
+			b[i] ^= 1
+			if err := m.Put(t.Context(), name, b); err != nil {
+				t.Fatal(err)
+			}
+			wantMended(name)
+		}
+		if err := m.Remove(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		wantMended(name)
+	}
+	stranger, _ := identity(t)
+	if _, err := keyring.Mend(t.Context(), m, stranger); !errors.Is(err, keyring.ErrWrongKey) {
+		t.Errorf("with another's key: %v", err)
+	}
+}
 func TestRecoveryKey(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := keyring.NewMaster()

@@ -33,6 +33,7 @@ func (s *scrub) openVolume(ctx context.Context, id chunkfmt.VolumeID, list []med
 	if err != nil {
 		return nil, err
 	}
+	first := map[chunkfmt.ChunkID]media.Info{} // of each session, and of its mirror, the chunk with its header
 	v := &volume{id: id, origin: origin, last: map[uint32]chunkfmt.Seq{}, stable: map[uint32]chunkfmt.Seq{}}
 	for _, info := range list {
 		of, chunk, ok := media.ParseChunkName(info.Name)
@@ -40,10 +41,15 @@ func (s *scrub) openVolume(ctx context.Context, id chunkfmt.VolumeID, list []med
 			continue
 		}
 		v.chunks = append(v.chunks, info)
-		if chunk.Number() != 1 {
-			continue
+		session := chunkfmt.MakeChunkID(chunk.Ordinal(), 0, chunk.Mirror())
+		if _, ok := first[session]; !ok && info.Size > 0 {
+			first[session] = info
 		}
-		p, ok, err := s.predecessor(ctx, info)
+	}
+	for session := range first {
+		main := chunkfmt.MakeChunkID(session.Ordinal(), 0, false)
+		mirror := chunkfmt.MakeChunkID(session.Ordinal(), 0, true)
+		p, ok, err := s.predecessor(ctx, first[main], first[mirror])
 		if err != nil {
 			return nil, err
 		}
@@ -54,21 +60,44 @@ func (s *scrub) openVolume(ctx context.Context, id chunkfmt.VolumeID, list []med
 	return v, nil
 }
 
-// predecessor reads the first tag of a session's first chunk, or of its mirror.
-func (s *scrub) predecessor(ctx context.Context, info media.Info) (p chunkfmt.Predecessor, ok bool, err error) {
-	// Not through the window: the rate is for the bytes of chunks, and this is a few hundred a session.
-	r := media.Reader(ctx, s.medium, info.Name)
-	sc := chunkfmt.NewScanner(r, info.Size)
-	e, err := sc.Next()
-	if err != nil || e.Tag.Kind != chunkfmt.KindSessionHeader {
-		return p, false, ctx.Err()
+// predecessor reads the session header, the first tag of a session's first chunk or of its mirror: the tag, or its entry
+// in a directory, from one, and what stands behind it from one.
+func (s *scrub) predecessor(ctx context.Context, chunks ...media.Info) (p chunkfmt.Predecessor, ok bool, err error) {
+	var tags []chunkfmt.Tag
+	for _, info := range chunks {
+		if info.Name == "" {
+			continue
+		}
+		// Not through the window: the rate is for the bytes of chunks, and this is a few hundred a session.
+		r := media.Reader(ctx, s.medium, info.Name)
+		var b [chunkfmt.TagSize]byte
+		n, _ := r.ReadAt(b[:], chunkfmt.ChunkHeaderSize)
+		if t, err := chunkfmt.ParseTag(b[:n]); err == nil {
+			tags = append(tags, t)
+		} else if directory, err := chunkfmt.ReadFooter(r, info.Size); err == nil && len(directory) > 0 {
+			tags = append(tags, directory[0])
+		}
 	}
-	options, err := chunkfmt.ParseOptions(e.Options)
-	if err != nil || sc.CheckPayload(e) != nil {
-		return p, false, ctx.Err()
+	for _, t := range tags {
+		for _, info := range chunks {
+			if t.Kind != chunkfmt.KindSessionHeader || info.Name == "" {
+				continue
+			}
+			b := make([]byte, t.StoredLen())
+			n, _ := s.medium.ReadAt(ctx, info.Name, b, chunkfmt.ChunkHeaderSize+chunkfmt.TagSize)
+			if n < len(b) || t.Check(b) != nil {
+				continue
+			}
+			options, err := chunkfmt.ParseOptions(b[:t.OptionsLen])
+			if err != nil {
+				continue
+			}
+			if p, err := chunkfmt.ParsePredecessor(options); err == nil {
+				return p, true, nil
+			}
+		}
 	}
-	p, err = chunkfmt.ParsePredecessor(options)
-	return p, err == nil, ctx.Err()
+	return p, false, ctx.Err()
 }
 
 // acknowledged gives the highest number of a session that is known to have been acknowledged: by the

@@ -69,7 +69,7 @@ type Result struct {
 	Read     int   // of them, those whose data was read
 	Findings int
 	Untold   int // of them, those that were too many to be kept and reported
-	Lost     int // groups of which something can be read nowhere
+	Lost     int // groups of which files miss something
 
 	amendments []chunkfmt.Record
 }

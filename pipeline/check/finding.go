@@ -13,26 +13,26 @@ import (
 // Finding is one thing that is not as it was written, and what it does to the volume.
 type Finding struct {
 	scrub.Finding
-	// Groups are those that can't be read because of it, in all or in part, ascending.
+	// Groups are those that files miss because of it, in all or in part, ascending.
 	Groups []chunkfmt.Seq
-	// Healed says that it is about data, and that nothing is lost by it: other groups have all of its blocks, or
-	// another place of it is whole.
+	// Healed says that it is about data, and that nothing is lost by it: other groups have its blocks, another place of
+	// it is whole, or no file has it any more.
 	Healed bool
 	Files  []File // whose reads fail
 }
 
 // tell names what each finding does to the volume, and reports it.
 func (r *run) tell(ctx context.Context, report func(Finding)) error {
-	for seq, lost := range r.lost {
-		if len(lost) == 0 {
-			delete(r.lost, seq)
-		}
-	}
-	r.result.Lost = len(r.lost)
 	names, err := r.files(ctx)
 	if err != nil {
 		return err
 	}
+	for seq := range r.lost {
+		if len(names.files[seq]) == 0 {
+			delete(r.lost, seq) // nobody misses it
+		}
+	}
+	r.result.Lost = len(r.lost)
 	beside, err := r.beside()
 	if err != nil {
 		return err

@@ -40,6 +40,7 @@ type Source struct {
 	groups  *stage.Groups
 	writer  *stage.Writer
 	pipe    *pipeline.Pipe
+	ordinal uint32         // of the session
 	closers []func() error // in the order in which they were opened
 }
 
@@ -196,6 +197,7 @@ func (s *Source) lock(ctx context.Context) error {
 
 // startPipe begins a session after begin and starts its pipe.
 func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) error {
+	s.ordinal = begin.ordinal
 	s.flight = stage.NewFlight()
 	table := dedup.New(s.o.DedupBytes, known{s.flight, s.index})
 	s.table = table
@@ -298,6 +300,22 @@ func (s *Source) Groups() *stage.Groups { return s.groups }
 
 // Flight knows the groups that the index does not know yet.
 func (s *Source) Flight() *stage.Flight { return s.flight }
+
+// Session gives the id of the session of that ordinal.
+func (s *Source) Session(ctx context.Context, ordinal uint32) (chunkfmt.SessionID, error) {
+	return s.log.sessionID(ctx, ordinal)
+}
+
+// Ordinal is that of this session.
+func (s *Source) Ordinal() uint32 { return s.ordinal }
+
+// Recatalog makes the catalog of the chunks anew, after a repair.
+func (s *Source) Recatalog(ctx context.Context) error {
+	if s.catalog == nil {
+		return nil
+	}
+	return s.catalog.Rebuild(ctx)
+}
 
 // Pipe is the running pipe.
 func (s *Source) Pipe() *pipeline.Pipe { return s.pipe }
