@@ -199,6 +199,15 @@ func (p *pool) account(a *allocator) (charged, waiting int) {
 	return a.charged, a.waiters.Len()
 }
 
+func (p *pool) waiting() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.allocators {
+		n += a.waiters.Len()
+	}
+	return n
+}
+
 func (p *pool) freeCount() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -158,6 +158,9 @@ func (p *Port) Queue() (in, out, max int) {
 	return in, out, p.pipe.seg.Buffers()
 }
 
+// Waiting is how many wait for a free buffer, in all modules of the pipe. A moment's picture.
+func (p *Port) Waiting() int { return p.pipe.pool.waiting() }
+
 // Done is closed when the pipe has stopped or ended. Err of the pipe then says why.
 func (p *Port) Done() <-chan struct{} { return p.pipe.stopping }
 

@@ -51,7 +51,7 @@ func (o *volumeOptions) addLimits(flags *pflag.FlagSet) {
 	o.cache = 64 << 20
 	flags.IntVar(&o.buffers, "buffers", 64, "`number` of 1 MiB buffers in the pipe")
 	flags.Var(&o.cache, "cache", "`size` of the cache of what was read, like 256M")
-	flags.IntVar(&o.agents, "agents", 4, "`number` of connections to a server for what is written")
+	flags.IntVar(&o.agents, "agents", 0, "`number` of connections to a server for what is written; 0: as many as fill the way")
 	flags.DurationVar(&o.timeout, "timeout", 0, "fail what waits for a server that has not answered for so long; 0: wait")
 	o.spool.add(flags)
 	addFault(flags, &o.fault)

@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	pingTime = 3 * time.Second  // between two signs of life
-	deadTime = 12 * time.Second // without one, the other side counts as gone
-	stopTime = 10 * time.Second // for the other half to end in order
+	pingTime = 3 * time.Second        // between two signs of life
+	deadTime = 12 * time.Second       // without one, the other side counts as gone
+	lookTime = 200 * time.Millisecond // between two looks at how many agents are wanted
+	stopTime = 10 * time.Second       // for the other half to end in order
 )
 
 // control is the instance of the sending stage that attaches to the other half, and hears what becomes of shipments.
@@ -177,7 +178,7 @@ func (c *control) attach(ctx context.Context) (reply Attached, err error) {
 	c.attempt = max(c.attempt+1, uint64(time.Now().UnixNano()))
 	request := c.cfg.Attach
 	request.Attempt = c.attempt
-	request.Acked, _, _ = c.window.state()
+	request.Acked, _ = c.window.state()
 	err = c.cfg.Way.Call(ctx, http.MethodPost, Pipes, request, &reply)
 	return reply, err
 }
@@ -203,7 +204,7 @@ func (c *control) session(ctx context.Context) error {
 	defer stop()
 	c.window.ack(reply.Acked, nil)
 	c.window.open(reply.Window)
-	if _, underWay, _ := c.window.state(); c.failed && underWay > 0 {
+	if _, underWay := c.window.state(); c.failed && underWay > 0 {
 		// Whether it is better now shows at the next acknowledgement.
 		c.set(true, c.cause)
 	} else {
@@ -219,15 +220,21 @@ func (c *control) session(ctx context.Context) error {
 	return err
 }
 
-// talk shows that this side is there, and asks for a retry when somebody here wants to know.
+// talk shows that this side is there, and asks for a retry when somebody here wants to know. Besides it looks at how many
+// agents are wanted.
 func (c *control) talk(ctx context.Context, conn net.Conn) error {
 	ping := time.NewTicker(pingTime)
 	defer ping.Stop()
+	look := time.NewTicker(lookTime)
+	defer look.Stop()
 	for {
 		kind := byte(msgPing)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-look.C:
+			c.window.look()
+			continue
 		case <-c.asked:
 			kind = msgRetry
 		case <-ping.C:

@@ -54,10 +54,11 @@ type Attached struct {
 	Window int          `json:"window"` // buffers that may be under way
 }
 
-// SenderConfig says where to ship to. All fields but Timeout and Log are needed.
+// SenderConfig says where to ship to. All fields but Agents, Timeout and Log are needed.
 type SenderConfig struct {
 	Way    Way
-	Attach Attach
+	Attach Attach // but Agents, which the Sender fills in
+	Agents int    // connections; 0: as many as it takes to fill the way, at most MostAgents
 	// Fatal says of an error of Way that trying again is of no use.
 	Fatal func(error) bool
 	// Overtaken says of an error of Way that an Attach came after a later one, and which attempt that was: who asks again
@@ -75,6 +76,10 @@ type SenderConfig struct {
 type Cargo interface {
 	// Shipment makes a buffer of the pipe ready to be shipped.
 	Shipment(b *pipeline.Buffer) stage.Shipment
+	// Bound has who fills the pipe wait once so many bytes are not acknowledged; Bounded says how many do, and how often one
+	// has had to.
+	Bound(bytes int64)
+	Bounded() (now int, ever int64)
 	// Stalled is told why nothing is acknowledged for now; nil: it is again. It says whether that is news.
 	Stalled(err error) bool
 	// Retry has a token when somebody wants to know what is so now.
@@ -96,6 +101,7 @@ type Sender struct {
 	there    bool
 	since    time.Time // of the present state
 	cause    error     // why the other half is not there
+	attaches int       // how often it came to be there
 }
 
 // NewSender makes the last stage of w's pipe; Spec describes it.
@@ -103,8 +109,14 @@ func NewSender(w Cargo, cfg SenderConfig) *Sender {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	s := &Sender{cfg: cfg, w: w, window: newWindow(), attached: make(chan struct{}), over: make(chan struct{}), since: time.Now()}
+	cfg.Attach.Agents = cfg.Agents
+	if cfg.Agents == 0 {
+		cfg.Attach.Agents = MostAgents
+	}
+	crew := newCrew(cfg.Attach.Agents, cfg.Agents != 0)
+	s := &Sender{cfg: cfg, w: w, window: newWindow(w, crew), attached: make(chan struct{}), over: make(chan struct{}), since: time.Now()}
 	s.window.acked = cfg.Attach.Acked
+	w.Bound(s.window.meter.bound())
 	s.agents.Store(int32(cfg.Attach.Agents))
 	return s
 }
@@ -127,21 +139,27 @@ type SenderStatus struct {
 	Attached bool         `json:"attached"` // the other machine answers
 	Since    time.Time    `json:"since"`
 	Cause    string       `json:"cause,omitempty"` // why it does not
-	Agents   int          `json:"agents"`
+	Attaches int          `json:"attaches"`        // how often it came to be there
+	Agents   int          `json:"agents"`          // that work at present
 	Acked    chunkfmt.Seq `json:"acked"`
-	UnderWay int          `json:"under_way"`    // buffers shipped, or being shipped, and not acknowledged
-	Resent   int64        `json:"bytes_resent"` // bytes shipped more than once
+	UnderWay int          `json:"under_way"` // buffers shipped, or being shipped, and not acknowledged
+
+	UnderWayBytes int64 `json:"bytes_under_way"`      // in them
+	MostUnderWay  int64 `json:"bytes_under_way_most"` // that there ever were
+	Resent        int64 `json:"bytes_resent"`         // shipped more than once, for each time but the first
+	Rate          int64 `json:"bytes_per_second"`     // that the way was found to carry; 0: not known yet
+	Bound         int64 `json:"bytes_pending_bound"`  // that may be pending before writers wait
 }
 
 // Status says how it goes.
 func (s *Sender) Status() SenderStatus {
 	s.mu.Lock()
-	st := SenderStatus{Attached: s.there, Since: s.since, Agents: s.cfg.Attach.Agents}
+	st := SenderStatus{Attached: s.there, Since: s.since, Attaches: s.attaches}
 	if s.cause != nil {
 		st.Cause = s.cause.Error()
 	}
 	s.mu.Unlock()
-	st.Acked, st.UnderWay, st.Resent = s.window.state()
+	s.window.fill(&st)
 	return st
 }
 
@@ -155,6 +173,7 @@ func (s *Sender) set(there bool, cause error) {
 	}
 	s.there, s.since = there, time.Now()
 	if there {
+		s.attaches++
 		close(s.attached)
 	} else {
 		s.attached = make(chan struct{})
@@ -193,6 +212,11 @@ func (a *sendAgent) Run(ctx context.Context, p *pipeline.Port) error {
 	a.port = p
 	wait := pause{}
 	for {
+		if err := a.s.window.wanted(ctx, a.number); err == io.EOF {
+			return nil // it has never been wanted
+		} else if err != nil {
+			return err
+		}
 		if err := a.s.await(ctx); err != nil {
 			return err
 		}
@@ -243,11 +267,17 @@ func (a *sendAgent) ship(alive context.Context, conn net.Conn) error {
 		}
 	}
 	for !a.ended {
-		if err := w.enter(alive); err != nil {
+		err := w.enter(alive, a.number)
+		if err == io.EOF {
+			a.ended = true
+			break
+		}
+		if err != nil {
 			return err
 		}
 		b, err := a.port.ReceiveBuf(alive)
 		if err == io.EOF {
+			w.end()
 			a.ended = true
 			break
 		}

@@ -28,6 +28,9 @@ type Link struct {
 // silence is after how long without an answer to what was sent a connection counts as dead.
 const silence = 10 * time.Second
 
+// notSent is how many bytes more than are on their way a connection takes from who writes to it.
+const notSent = 256 << 10
+
 // NewLink makes a link to the server at host:port with that key. It connects when it is first used.
 func NewLink(host string, id Identity, server Key) *Link {
 	l := &Link{host: host, config: id.clientConfig(server)}
@@ -39,6 +42,8 @@ func NewLink(host string, id Identity, server Key) *Link {
 				// Bytes on their way that are not confirmed are no reason to wait for ever. Where the system can't, the
 				// keep-alive finds a connection without them.
 				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(silence/time.Millisecond))
+				// What is not on its way yet waits here, where another connection may take it, and not in the system.
+				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent)
 			})
 		},
 	}

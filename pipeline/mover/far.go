@@ -24,7 +24,7 @@ type Far struct {
 	Locator stage.Locator // asks where a group is
 	// Removals takes what was removed off the medium there; nil: nobody does.
 	Removals GroupRemover
-	Agents   int // connections for what is written; 0: 4
+	Agents   int // connections for what is written; 0: as many as it takes to fill the way
 	// Timeout is for how long a write or fsync waits for a machine that does not answer before it fails; 0: for ever.
 	Timeout time.Duration
 }
@@ -35,8 +35,6 @@ type GroupRemover interface {
 	// approval; with dryRun it only asks what that would give back.
 	RemoveGroups(ctx context.Context, list io.ReaderAt, size int64, dryRun bool) (remote.Removal, error)
 }
-
-const defaultAgents = 4
 
 // locator finds groups where the store is.
 func (s *Source) locator() stage.Locator {
@@ -73,16 +71,13 @@ func (s *Source) send(pipe string, id chunkfmt.SessionID, begin beginning) func(
 
 // newSender makes a stage that sends a session to a volume on another machine.
 func (s *Source) newSender(pipe string, volume chunkfmt.VolumeID, session forward.Session, cargo agent.Cargo) *agent.Sender {
-	agents := s.o.Far.Agents
-	if agents == 0 {
-		agents = defaultAgents
-	}
 	return agent.NewSender(cargo, agent.SenderConfig{
 		Way: s.o.Far.Way,
 		Attach: agent.Attach{
 			Pipe: pipe, Volume: volume.String(), Session: hex.EncodeToString(session.ID[:]), Ordinal: session.Ordinal,
-			Acked: session.Acked, Agents: agents, Holder: s.o.Holder,
+			Acked: session.Acked, Holder: s.o.Holder,
 		},
+		Agents:    s.o.Far.Agents,
 		Fatal:     isFinal,
 		Overtaken: overtakenBy,
 		Trouble:   func(t agent.Trouble) error { return remote.Error(t.Code, t.Message) },

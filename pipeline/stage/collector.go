@@ -32,6 +32,7 @@ type Collector struct {
 	mem     *memory
 	groups  *Groups
 	space   *space
+	flow    *flow
 	waiters *waiters
 
 	started chan struct{} // closed when the pipe runs
@@ -115,8 +116,7 @@ func (c *Collector) hold(ctx context.Context, k int) error {
 			c.mu.Unlock()
 			return nil
 		}
-		victim, shared := c.streams.earliest(), c.shared
-		if victim == nil && shared == nil {
+		if c.streams.earliest() == nil && c.shared == nil {
 			if c.moved == nil {
 				c.moved = make(chan struct{})
 			}
@@ -132,11 +132,7 @@ func (c *Collector) hold(ctx context.Context, k int) error {
 			continue
 		}
 		c.mu.Unlock()
-		if victim != nil {
-			c.evict(victim)
-		} else {
-			c.sendShared()
-		}
+		c.push()
 	}
 }
 
@@ -196,8 +192,32 @@ func (c *Collector) send(b *pipeline.Buffer, used int, blocks []*Block) {
 
 func (c *Collector) sendLocked(b *pipeline.Buffer, used int, blocks []*Block) {
 	b.Length, b.Payload = used, &load{blocks}
+	c.flow.pipe(lengthOf(blocks))
 	c.port.SendBuf(b)
 	c.unholdLocked(1)
+}
+
+func lengthOf(blocks []*Block) (n int64) {
+	for _, b := range blocks {
+		n += int64(b.n)
+	}
+	return n
+}
+
+// push sends on what is held longest, and says whether there is anything.
+func (c *Collector) push() bool {
+	c.mu.Lock()
+	victim, shared := c.streams.earliest(), c.shared
+	c.mu.Unlock()
+	switch {
+	case victim != nil:
+		c.evict(victim)
+	case shared != nil:
+		c.sendShared()
+	default:
+		return false
+	}
+	return true
 }
 
 // touch notes that s was written, and holds a buffer or not.

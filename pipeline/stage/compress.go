@@ -85,6 +85,9 @@ func (c *compress) buffer(in, out *pipeline.Buffer, p *pipeline.Port) error {
 		}
 		at = start + n + chunkfmt.SealOverhead
 		g.length = at - g.at
+		if g.kind == chunkfmt.KindData {
+			c.w.flow.settle(int64(g.private.RawLen) - int64(g.length))
+		}
 	}
 	out.Payload = &sealed{packed: *pk, in: in, length: at}
 	out.Length = at

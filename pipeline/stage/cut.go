@@ -85,7 +85,7 @@ func (cs *CutSlot) cutStream(s *Stream, last bool) (Tail, bool) {
 	c.mu.Lock()
 	b := c.copyShared(s.buf.Data()[:s.fill])
 	c.mu.Unlock()
-	c.space.pending.Add(int64(s.fill))
+	c.flow.add(int64(s.fill))
 	r := &Run{mem: c.mem}
 	r.end([]*Block{b}, nil)
 	openAt, _ := s.open()

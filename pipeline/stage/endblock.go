@@ -22,7 +22,7 @@ func (c *Collector) endRun(s *Stream) {
 	case s.clean:
 		// Stored by the last cut, as a whole: not once more. No piece is of
 		// this run.
-		c.space.pending.Add(-int64(s.fill))
+		c.flow.add(-int64(s.fill))
 		c.free(buf)
 	case s.fill <= SmallBlock:
 		c.shareSmall(s)

@@ -90,7 +90,7 @@ func (k *pack) pack(buf *pipeline.Buffer, blocks []*Block) error {
 func (k *pack) block(b *Block) error {
 	if b.zero {
 		b.placeHole()
-		k.w.space.pending.Add(-int64(b.n))
+		k.w.flow.settle(int64(b.n))
 		return nil
 	}
 	seq, off, known, err := k.known(b)
@@ -100,7 +100,7 @@ func (k *pack) block(b *Block) error {
 	if known {
 		k.heal(b, seq, off)
 		b.place(seq, off, nil)
-		k.w.space.pending.Add(-int64(b.n))
+		k.w.flow.settle(int64(b.n))
 		k.w.stats.duplicate.Add(int64(b.n))
 		return nil
 	}

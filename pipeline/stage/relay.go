@@ -87,6 +87,12 @@ func (r *Relay) TryAgain() {
 // Retry has a token after TryAgain.
 func (r *Relay) Retry() <-chan struct{} { return r.retry }
 
+// Bound does nothing: nobody who reads what is stored here has to be made to wait.
+func (r *Relay) Bound(int64) {}
+
+// Bounded says that nobody waits for the bound.
+func (r *Relay) Bounded() (now int, ever int64) { return 0, 0 }
+
 // Failed does nothing: whoever runs the pipe learns from it why it has ended.
 func (r *Relay) Failed(error) {}
 

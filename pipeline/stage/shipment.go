@@ -81,6 +81,15 @@ func (s Shipment) Acked(places []Place) []Place {
 	return places
 }
 
+// Bound has writers wait once so many bytes are pending, and half of that or more; 0: only for buffers. For the stage of
+// Config.Tail.
+func (w *Writer) Bound(bytes int64) { w.flow.bound(bytes) }
+
+// Bounded says how many writers wait for the bound, and how often one has had to.
+func (w *Writer) Bounded() (now int, ever int64) {
+	return int(w.flow.waiting.Load()), w.flow.waits.Load()
+}
+
 // Stalled tells all who wait that what they wait for will not come soon, because of err; nil ends that. It says whether
 // that is news. For the stage of Config.Tail.
 func (w *Writer) Stalled(err error) bool { return w.stalled(err) }

@@ -24,12 +24,13 @@ type Slot struct {
 	s      *Stream
 	off    int64
 	n      int
+	left   int64 // of n, what is counted and not taken in
 	spare  []*pipeline.Buffer
 	pieces [1]Piece
 }
 
 // Begin gets all buffers that writing n bytes (at most BufferSize) at offset
-// off of s will need. It may wait for the pipe: the caller holds no lock of the
+// off of s will need. It may wait for the pipe, and for the way to the store: the caller holds no lock of the
 // tree and no other slot. The slot must be released. Errors: media.ErrFull when
 // the medium has no space for what is pending and this; ErrTooLong; ErrClosed;
 // ErrStopped of package pipeline; ctx's.
@@ -46,6 +47,9 @@ func (c *Collector) Begin(ctx context.Context, s *Stream, off int64, n int) (*Sl
 	if closed {
 		return nil, fmt.Errorf("write: %w", ErrClosed)
 	}
+	if err := c.admit(ctx, int64(n)); err != nil {
+		return nil, err
+	}
 	k := 1
 	s.mu.Lock()
 	// The carry over a buffer's edge is 150 KiB on average; if it is more than
@@ -56,9 +60,25 @@ func (c *Collector) Begin(ctx context.Context, s *Stream, off int64, n int) (*Sl
 	s.mu.Unlock()
 	bufs, err := c.reserve(ctx, k)
 	if err != nil {
+		c.flow.add(-int64(n))
 		return nil, err
 	}
-	return &Slot{c: c, s: s, off: off, n: n, spare: bufs}, nil
+	return &Slot{c: c, s: s, off: off, n: n, left: int64(n), spare: bufs}, nil
+}
+
+// admit waits until n bytes more may be pending, but not while the medium is full.
+func (c *Collector) admit(ctx context.Context, n int64) error {
+	select {
+	case <-c.started:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	ctx, done := c.waiters.patience(ctx)
+	defer done()
+	if err := c.flow.admit(ctx, n, c.port.Done(), c.push); err != nil {
+		return fmt.Errorf("waiting for the way to the store: %w", err)
+	}
+	return nil
 }
 
 // Move gives the write another offset, for appends, whose offset is known only
@@ -81,6 +101,9 @@ func (w *Slot) Write(p []byte) []Piece {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.pieces[0] = w.take(p)
+	if s.fill >= c.flow.early() && s.fill < BufferSize && len(w.spare) > 0 {
+		w.turn(0)
+	}
 	c.touch(s)
 	return w.pieces[:]
 }
@@ -107,7 +130,7 @@ func (w *Slot) take(p []byte) Piece {
 		s.run.overlay(p[:n], int(w.off-openAt))
 		p = p[n:]
 	}
-	c.space.pending.Add(int64(len(p)))
+	w.left -= int64(len(p))
 	for len(p) > 0 {
 		p = p[w.fill(p):]
 	}
@@ -129,19 +152,23 @@ func (w *Slot) fill(p []byte) int {
 	return n
 }
 
-// turn sends the stream's full buffer and carries the unfinished block over to
+// turn sends the finished blocks of the stream's buffer and carries the unfinished one over to
 // the next, for need more bytes to come. If these and the carry need more than
-// the slot has, the block is ended early.
+// the slot has, the block is ended early. Of a buffer that is not full it sends nothing if no block is finished.
 func (w *Slot) turn(need int) {
 	c, s := w.c, w.s
 	buf := s.buf
-	blocks, rest := c.cutAll(buf.Data())
-	if carry := BufferSize - rest; carry > 0 && carry+need > BufferSize && len(w.spare) < 2 {
-		blocks = append(blocks, c.newBlock(buf.Data(), rest, BufferSize))
-		rest = BufferSize
+	data := buf.Data()[:s.fill]
+	blocks, rest := c.cutAll(data)
+	if len(blocks) == 0 && s.fill < BufferSize {
+		return
+	}
+	if carry := s.fill - rest; carry > 0 && carry+need > BufferSize && len(w.spare) < 2 {
+		blocks = append(blocks, c.newBlock(data, rest, s.fill))
+		rest = s.fill
 	}
 	next := w.take1()
-	n := copy(next.Data(), buf.Data()[rest:])
+	n := copy(next.Data(), data[rest:])
 	s.run.end(blocks, next.Data()[:n])
 	s.buf, s.fill = next, n
 	c.send(buf, rest, blocks)
@@ -159,5 +186,8 @@ func (w *Slot) Release() {
 		w.c.free(b)
 	}
 	w.spare = nil
+	w.c.flow.add(-w.left)
+	w.left = 0
+	w.c.flow.wake()
 	w.c.trim()
 }

@@ -18,10 +18,8 @@ type space struct {
 	medium  media.Spacer // nil: no limit
 	reserve uint64
 	clock   func() time.Time
+	flow    *flow
 
-	// pending counts the plaintext bytes that were accepted and are neither
-	// on the medium nor known to need no room there.
-	pending  atomic.Int64
 	appended atomic.Int64 // bytes, ever
 
 	mu   sync.Mutex // guards what follows; held while the medium is asked
@@ -60,7 +58,7 @@ func (s *space) admit(ctx context.Context, n int) error {
 	s.free, s.at, s.when = int64(min(now.Free, 1<<62)), at, s.clock()
 	if s.left(n) < 0 {
 		return fmt.Errorf("%d bytes free, %d kept in reserve, %d pending: %w",
-			now.Free, s.reserve, s.pending.Load(), media.ErrFull)
+			now.Free, s.reserve, s.flow.pending.Load(), media.ErrFull)
 	}
 	return nil
 }
@@ -68,6 +66,6 @@ func (s *space) admit(ctx context.Context, n int) error {
 // left is what would be left after n bytes more. Tags and seals add less than
 // a hundredth.
 func (s *space) left(n int) int64 {
-	need := s.pending.Load() + int64(n)
+	need := s.flow.pending.Load() + int64(n)
 	return s.free - (s.appended.Load() - s.at) - int64(s.reserve) - need - need/128
 }

@@ -25,6 +25,7 @@ type Writer struct {
 	cfg       Config
 	mem       *memory
 	space     *space
+	flow      *flow
 	waiters   *waiters
 	collector *Collector
 	stats     stats
@@ -55,10 +56,11 @@ func NewWriter(cfg Config) (*Writer, error) {
 		return nil, err
 	}
 	w := &Writer{cfg: cfg, mem: &memory{}, waiters: newWaiters(), acked: cfg.Prev.Seq, head: cfg.Prev}
-	w.space = &space{reserve: cfg.Reserve, clock: cfg.Clock}
+	w.flow = newFlow()
+	w.space = &space{reserve: cfg.Reserve, clock: cfg.Clock, flow: w.flow}
 	w.space.medium, _ = cfg.Medium.(media.Spacer)
 	w.collector = &Collector{
-		cut: cut, mem: w.mem, groups: cfg.Groups, space: w.space, waiters: w.waiters,
+		cut: cut, mem: w.mem, groups: cfg.Groups, space: w.space, flow: w.flow, waiters: w.waiters,
 		started: make(chan struct{}), drained: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 	w.batchEncoder = sync.OnceValues(func() (*zstd.Encoder, error) { return newEncoder(levelBest) })
@@ -117,9 +119,9 @@ func (w *Writer) Acked() chunkfmt.Seq {
 	return w.acked
 }
 
-// Pending is how many bytes of plaintext were accepted and are not on the
-// medium yet.
-func (w *Writer) Pending() int64 { return w.space.pending.Load() }
+// Pending is how many bytes were accepted and are not on the medium yet, or with Config.Tail not acknowledged: as they
+// will be stored, where that is known.
+func (w *Writer) Pending() int64 { return w.flow.pending.Load() }
 
 // Duplicate is how many bytes of plaintext were left out as known.
 func (w *Writer) Duplicate() int64 { return w.stats.duplicate.Load() }
@@ -177,7 +179,7 @@ func (w *Writer) placed(sl *sealed, chunk chunkfmt.ChunkID) {
 // place is placed for one group of data.
 func (w *Writer) place(g *group, l chunkfmt.Location) {
 	g.entry.store(l)
-	w.space.pending.Add(-int64(g.private.RawLen))
+	w.flow.settle(int64(g.length))
 	w.stats.dataStored.Add(int64(g.length))
 }
 

@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -130,13 +133,80 @@ func TestServerAway(t *testing.T) {
 	m.Unmount(t)
 }
 
-// awaitStatus waits until a user's status says something.
+// TestFsyncBesideStream: an fsync behind a stream on a slow way waits for about as much as the way carries in a second, and
+// not for all that the pipe could hold.
+func TestFsyncBesideStream(t *testing.T) {
+	const rate = 1 << 20 // bytes a second
+	two := newTwoMachines(t)
+	m := two.laptop.Mount(t, two.server.Invite(t, "laptop", two.server.Address), two.mnt)
+	two.laptop.Host.Limit(t, rate)
+	stop := make(chan struct{})
+	streamed := make(chan error, 1)
+	go func() { streamed <- stream(m.Path("stream"), stop) }()
+	awaitStatus(t, two.laptop, `"bytes_per_second": [1-9]`)
+	for i := range 4 {
+		path := m.Path(fmt.Sprint("beside", i))
+		rig.Must(t, os.WriteFile(path, noise(10_000), 0o644))
+		s := statusOf(t, two.laptop)
+		if most := int64(rate * 5 / 2); s.Pending > most || s.Server.Bound > most {
+			t.Errorf("%d bytes are pending, of %d that may be; the way carries %d a second", s.Pending, s.Server.Bound, rate)
+		}
+		f, err := os.Open(path)
+		rig.Must(t, err)
+		begun := time.Now()
+		rig.Must(t, f.Sync(), f.Close())
+		t.Logf("an fsync with %d bytes pending, of %d that may be, took %v", s.Pending, s.Server.Bound, time.Since(begun))
+	}
+	close(stop)
+	rig.Must(t, <-streamed)
+	m.Unmount(t)
+}
+
+// stream writes to a file until it is told to stop.
+func stream(path string, stop <-chan struct{}) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for {
+		select {
+		case <-stop:
+			return f.Close()
+		default:
+		}
+		if _, err := f.Write(noise(256 << 10)); err != nil {
+			return err
+		}
+	}
+}
+
+// mountStatus is what a test wants to know of a mount.
+type mountStatus struct {
+	Pending int64 `json:"bytes_pending"`
+	Server  struct {
+		Bound int64 `json:"bytes_pending_bound"`
+	} `json:"server"`
+}
+
+// statusOf is the status of a user's one mount.
+func statusOf(t *testing.T, u *rig.User) mountStatus {
+	t.Helper()
+	var all []mountStatus
+	rig.Must(t, json.Unmarshal([]byte(u.Run(t, "status", "--json")), &all))
+	if len(all) != 1 {
+		t.Fatalf("%d mounts", len(all))
+	}
+	return all[0]
+}
+
+// awaitStatus waits until a user's status says what a regular expression does.
 func awaitStatus(t *testing.T, u *rig.User, what string) {
 	t.Helper()
 	deadline := time.After(time.Minute)
 	for {
 		out := u.Run(t, "status", "--json")
-		if strings.Contains(out, what) {
+		if regexp.MustCompile(what).MatchString(out) {
 			return
 		}
 		select {
