@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"coffer/chunkfmt"
@@ -130,63 +129,4 @@ type Linker interface {
 	// Link gives an object that gets no more bytes a second name; removing one leaves the other. It is sure to exist after
 	// a crash when Link has returned. It fails with ErrNotExist, or ErrExist if the second name is taken.
 	Link(ctx context.Context, from, to string) error
-}
-
-// Copy gives an object that gets no more bytes a second name, under which it stays when the first one goes. An object of
-// that name that is as long is taken for the same; any other is replaced. It may be repeated when it was interrupted.
-func Copy(ctx context.Context, m Medium, from, to string) error {
-	have, err := size(ctx, m, to)
-	if err == nil {
-		var want int64
-		if want, err = size(ctx, m, from); err == nil && want == have {
-			return nil
-		}
-	}
-	if err == nil {
-		err = m.Remove(ctx, to)
-	}
-	if err != nil && !errors.Is(err, ErrNotExist) {
-		return err
-	}
-	if l, ok := m.(Linker); ok {
-		return l.Link(ctx, from, to)
-	}
-	a, err := m.Create(ctx, to)
-	if err != nil {
-		return err
-	}
-	err = copyTo(ctx, m, from, a)
-	if err == nil {
-		err = a.Sync(ctx)
-	}
-	return errors.Join(err, a.Close())
-}
-
-func size(ctx context.Context, m Medium, name string) (int64, error) {
-	infos, err := m.List(ctx, name)
-	for _, info := range infos {
-		if info.Name == name {
-			return info.Size, nil
-		}
-	}
-	return 0, errors.Join(err, ErrNotExist)
-}
-
-func copyTo(ctx context.Context, m Medium, from string, a Appender) error {
-	b := make([]byte, 1<<20)
-	for off := int64(0); ; {
-		n, err := m.ReadAt(ctx, from, b, off)
-		if err != nil && err != io.EOF {
-			return err
-		}
-		if n > 0 {
-			if _, err := a.Append(ctx, b[:n]); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		off += int64(n)
-	}
 }

@@ -43,7 +43,8 @@ func newInvite() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&o.rights.AppendOnly, "append-only", false, "nothing that was stored can be removed on the machine's word")
+	flags.BoolVar(&o.rights.AppendOnly, "append-only", false, "nothing that was stored can be removed, replaced or passed over on the machine's word")
+	flags.IntVar(&o.rights.MaxVolumes, "volumes", 1, "`number` of volumes that the machine may make")
 	flags.Var(&o.quota, "quota", "`size` that the machine may take on the store's medium, like 100G")
 	flags.StringSliceVar(&o.rights.With, "with", nil, "`names` of machines whose volumes this one may use too, one of them writing at a time")
 	flags.DurationVar(&o.expires, "expires", 24*time.Hour, "how long the invitation is good for")
@@ -125,6 +126,12 @@ func runClients(ctx context.Context, store string, out io.Writer) (err error) {
 		}
 		if c.AppendOnly {
 			notes = append(notes, "append-only")
+		}
+		if c.MaxVolumes > 1 {
+			notes = append(notes, fmt.Sprintf("%d volumes", c.MaxVolumes))
+		}
+		if n := len(c.Branches); n > 0 {
+			notes = append(notes, fmt.Sprintf("%d branches", n))
 		}
 		if c.Quota > 0 {
 			notes = append(notes, "at most "+humanize.IBytes(c.Quota))

@@ -119,24 +119,23 @@ func locks(t *testing.T, m media.Medium) {
 	wantError(t, "lock of no name", err, media.ErrName)
 }
 
-// links gives an object a second name, by Link where there is one, and takes the first one away.
+// links gives an object a second name, and takes the first one away.
 func links(t *testing.T, m media.Medium) {
-	a := create(t, m, "volumes/aa/one")
-	mustAppend(t, a, pattern(1, 3<<20))
-	mustPut(t, m, "volumes/bb/taken", []byte("x"))
-	if l, ok := m.(media.Linker); ok {
-		wantError(t, "link to a name that is taken", l.Link(t.Context(), "volumes/aa/one", "volumes/bb/taken"), media.ErrExist)
-		wantError(t, "link of nothing", l.Link(t.Context(), "volumes/aa/none", "volumes/bb/none"), media.ErrNotExist)
-		wantError(t, "link to no name", l.Link(t.Context(), "volumes/aa/one", "../x"), media.ErrName)
+	l, ok := m.(media.Linker)
+	if !ok {
+		return
 	}
-	for _, to := range []string{"volumes/bb/taken", "volumes/cc/new"} {
-		if err := media.Copy(t.Context(), m, "volumes/aa/one", to); err != nil {
-			t.Fatalf("copy: %v", err)
-		}
+	mustAppend(t, create(t, m, "volumes/aa/one"), pattern(1, 3<<20))
+	mustPut(t, m, "volumes/bb/taken", []byte("x"))
+	wantError(t, "link to a name that is taken", l.Link(t.Context(), "volumes/aa/one", "volumes/bb/taken"), media.ErrExist)
+	wantError(t, "link of nothing", l.Link(t.Context(), "volumes/aa/none", "volumes/bb/none"), media.ErrNotExist)
+	wantError(t, "link to no name", l.Link(t.Context(), "volumes/aa/one", "../x"), media.ErrName)
+	if err := l.Link(t.Context(), "volumes/aa/one", "volumes/cc/new"); err != nil {
+		t.Fatalf("link: %v", err)
 	}
 	if err := m.Remove(t.Context(), "volumes/aa/one"); err != nil {
 		t.Fatal(err)
 	}
-	wantContent(t, m, "volumes/bb/taken", pattern(1, 3<<20))
+	wantContent(t, m, "volumes/bb/taken", []byte("x"))
 	wantContent(t, m, "volumes/cc/new", pattern(1, 3<<20))
 }

@@ -17,8 +17,10 @@ import (
 
 // Rights are what a client may do.
 type Rights struct {
-	// AppendOnly: nothing that was stored can be removed on the client's word.
+	// AppendOnly: nothing that was stored can be removed, replaced or passed over on the client's word.
 	AppendOnly bool `json:"append_only,omitempty"`
+	// MaxVolumes is how many volumes of its own the client may have; 0: one.
+	MaxVolumes int `json:"max_volumes,omitempty"`
 	// Quota is how many bytes the client's volumes may take on the medium; 0: no limit.
 	Quota uint64 `json:"quota,omitempty"`
 	// With are clients whose volumes are this one's too. One of them writes at a time.
@@ -32,9 +34,16 @@ type Client struct {
 	Since   time.Time `json:"since"`
 	Revoked bool      `json:"revoked,omitempty"`
 	Rights
-	// Volumes are the client's, in hexadecimal. The first that it names becomes its own; it sees no others but those of
-	// the clients in With.
+	// Volumes are the client's, in hexadecimal. The first ones that it names become its own; it sees no others but those
+	// of the clients in With.
 	Volumes []string `json:"volumes,omitempty"`
+	// Branches are branches of those.
+	Branches []string `json:"branches,omitempty"`
+}
+
+// has says whether a volume, or a branch of one, is the client's own.
+func (c *Client) has(id string) bool {
+	return slices.Contains(c.Volumes, id) || slices.Contains(c.Branches, id)
 }
 
 type invitation struct {
@@ -128,7 +137,7 @@ func (r *Registry) Enroll(s Secret, key Key, now time.Time) (Client, error) {
 	case err == nil && !first:
 		return Client{}, fmt.Errorf("%w: %s was revoked", ErrRefused, known.Name)
 	case err == nil:
-		c.Volumes = known.Volumes // it was shut out, and is invited again
+		c.Volumes, c.Branches = known.Volumes, known.Branches // it was shut out, and is invited again
 	case !errors.Is(err, fs.ErrNotExist):
 		return Client{}, fmt.Errorf("find the client: %w", err)
 	}
@@ -171,10 +180,10 @@ func (r *Registry) Clients() ([]Client, error) {
 	return all, nil
 }
 
-// Own says whether a volume is the client's. A client that has none yet gets it, unless it is another's: ErrRefused.
+// Own says whether a volume is the client's. A client that may have one more gets it, unless it is another's: ErrRefused.
 func (r *Registry) Own(c Client, v chunkfmt.VolumeID) error {
 	id := v.String()
-	if slices.Contains(c.Volumes, id) {
+	if c.has(id) {
 		return nil
 	}
 	r.mu.Lock()
@@ -187,7 +196,7 @@ func (r *Registry) Own(c Client, v chunkfmt.VolumeID) error {
 		switch {
 		case other.Key == c.Key:
 			c = other
-		case !slices.Contains(other.Volumes, id):
+		case !other.has(id):
 		case slices.Contains(c.With, other.Name):
 			return nil
 		default:
@@ -195,10 +204,10 @@ func (r *Registry) Own(c Client, v chunkfmt.VolumeID) error {
 		}
 	}
 	switch {
-	case slices.Contains(c.Volumes, id):
+	case c.has(id):
 		return nil
-	case len(c.Volumes) > 0:
-		return fmt.Errorf("%w: %s has a volume already, and %v is not it", ErrRefused, c.Name, v)
+	case len(c.Volumes) >= max(1, c.MaxVolumes):
+		return fmt.Errorf("%w: %s has %d volumes and may have no more, and %v is none of them", ErrRefused, c.Name, len(c.Volumes), v)
 	}
 	c.Volumes = append(c.Volumes, id)
 	if err := writeJSON(r.clientPath(fileOf(c.Key)), c, writeFile); err != nil {
@@ -225,12 +234,12 @@ func (r *Registry) Revoke(name string) error {
 	return fmt.Errorf("%s: %w", name, ErrNoClient)
 }
 
-// maxVolumes bounds how many branches a client can have made.
-const maxVolumes = 100
+// maxBranches bounds how many branches a client can have made.
+const maxBranches = 100
 
-// Grant gives a volume to whoever has another one, which it is a branch of. ErrRefused if anybody has it, or nobody the
-// other, or there would be too many.
-func (r *Registry) Grant(of, v chunkfmt.VolumeID) error {
+// Grant gives a branch to whoever has the volume, or branch, that it is one of. ErrRefused if anybody has it otherwise, or
+// nobody the other, or there would be too many.
+func (r *Registry) Grant(of, branch chunkfmt.VolumeID) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all, err := r.Clients()
@@ -238,25 +247,50 @@ func (r *Registry) Grant(of, v chunkfmt.VolumeID) error {
 		return err
 	}
 	var owner *Client
-	for i, c := range all {
-		if slices.Contains(c.Volumes, of.String()) {
-			owner = &all[i]
-		}
-		if slices.Contains(c.Volumes, v.String()) && !slices.Contains(c.Volumes, of.String()) {
-			return fmt.Errorf("%w: volume %v is another's", ErrRefused, v)
+	id := branch.String()
+	for i := range all {
+		c := &all[i]
+		if c.has(of.String()) {
+			owner = c
+		} else if c.has(id) {
+			return fmt.Errorf("%w: volume %v is another's", ErrRefused, branch)
 		}
 	}
 	switch {
 	case owner == nil:
 		return fmt.Errorf("%w: nobody has volume %v", ErrRefused, of)
-	case slices.Contains(owner.Volumes, v.String()):
+	case slices.Contains(owner.Branches, id):
 		return nil
-	case len(owner.Volumes) >= maxVolumes:
-		return fmt.Errorf("%w: %s has %d volumes", ErrRefused, owner.Name, len(owner.Volumes))
+	case slices.Contains(owner.Volumes, id):
+		return fmt.Errorf("%w: %v is a volume of %s, and no branch", ErrRefused, branch, owner.Name)
+	case len(owner.Branches) >= maxBranches:
+		return fmt.Errorf("%w: %s has %d branches", ErrRefused, owner.Name, len(owner.Branches))
 	}
-	owner.Volumes = append(owner.Volumes, v.String())
+	owner.Branches = append(owner.Branches, id)
 	if err := writeJSON(r.clientPath(fileOf(owner.Key)), owner, writeFile); err != nil {
-		return fmt.Errorf("give volume %v to %s: %w", v, owner.Name, err)
+		return fmt.Errorf("give branch %v to %s: %w", branch, owner.Name, err)
 	}
 	return nil
+}
+
+// Relatives are all volumes and branches of whoever has v, v among them.
+func (r *Registry) Relatives(v chunkfmt.VolumeID) ([]chunkfmt.VolumeID, error) {
+	all, err := r.Clients()
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if c := &all[i]; c.has(v.String()) {
+			var ids []chunkfmt.VolumeID
+			for _, text := range slices.Concat(c.Volumes, c.Branches) {
+				b, err := hex.DecodeString(text)
+				if err != nil || len(b) != len(v) {
+					return nil, fmt.Errorf("client %s has volume %.40q: %w", c.Name, text, ErrFormat)
+				}
+				ids = append(ids, chunkfmt.VolumeID(b))
+			}
+			return ids, nil
+		}
+	}
+	return []chunkfmt.VolumeID{v}, nil
 }

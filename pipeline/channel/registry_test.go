@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -165,5 +166,45 @@ func TestNoSecretIsKept(t *testing.T) {
 	})
 	if err != nil || files == 0 {
 		t.Errorf("%d files, %v", files, err)
+	}
+}
+
+// TestGrant: a branch is whose the volume is, and nobody else's; it counts for no volume of its own.
+func TestGrant(t *testing.T) {
+	r := newRegistry(t)
+	a := enroll(t, r, "a", Key{1}, Rights{MaxVolumes: 2})
+	b := enroll(t, r, "b", Key{2}, Rights{With: []string{"a"}})
+	c := enroll(t, r, "c", Key{3}, Rights{})
+	first, second, branch, other := chunkfmt.VolumeID{1}, chunkfmt.VolumeID{2}, chunkfmt.VolumeID{3}, chunkfmt.VolumeID{4}
+	if err := errors.Join(r.Own(a, first), r.Own(c, other)); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []chunkfmt.VolumeID{other, first} {
+		if err := r.Grant(first, v); !errors.Is(err, ErrRefused) {
+			t.Errorf("volume %v as a branch: %v, want ErrRefused", v, err)
+		}
+	}
+	if err := r.Grant(chunkfmt.VolumeID{9}, branch); !errors.Is(err, ErrRefused) {
+		t.Errorf("a branch of nothing: %v, want ErrRefused", err)
+	}
+	if err := errors.Join(r.Grant(first, branch), r.Grant(first, branch), r.Grant(branch, chunkfmt.VolumeID{5})); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(r.Own(a, branch), r.Own(b, branch)); err != nil {
+		t.Errorf("the branch for those who have the volume: %v", err)
+	}
+	if err := r.Own(c, branch); !errors.Is(err, ErrRefused) {
+		t.Errorf("the branch for another: %v, want ErrRefused", err)
+	}
+	// A branch does not take the place of the second volume; a third there is not.
+	if err := r.Own(a, second); err != nil {
+		t.Error(err)
+	}
+	if err := r.Own(a, chunkfmt.VolumeID{6}); !errors.Is(err, ErrRefused) {
+		t.Errorf("a third volume: %v, want ErrRefused", err)
+	}
+	all, err := r.Relatives(branch)
+	if want := []chunkfmt.VolumeID{first, second, branch, {5}}; err != nil || !slices.Equal(all, want) {
+		t.Errorf("relatives %v, %v; want %v", all, err, want)
 	}
 }

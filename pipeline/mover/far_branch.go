@@ -64,7 +64,7 @@ func (v *farVolume) branch(ctx context.Context, request BranchRequest) error {
 	if err := v.beginBranch(ctx, place); err != nil {
 		return err
 	}
-	if err := v.copyChunks(ctx, place, request); err != nil {
+	if err := v.linkChunks(ctx, place, request); err != nil {
 		return fmt.Errorf("branch a volume: %w", err)
 	}
 	return nil
@@ -87,9 +87,13 @@ func (v *farVolume) beginBranch(ctx context.Context, place chunkfmt.VolumeID) er
 	return media.PutOrigin(ctx, v.d.o.Medium, place, v.origin)
 }
 
-// copyChunks gives the chunks that are in a branch a second name. A session that is not in it has to be there: else there
-// is nothing that the branch is apart from.
-func (v *farVolume) copyChunks(ctx context.Context, place chunkfmt.VolumeID, request BranchRequest) error {
+// linkChunks gives the chunks that are in a branch a second name; what has such a name already stays as it is. A session
+// that is not in it has to be there: else there is nothing that the branch is apart from.
+func (v *farVolume) linkChunks(ctx context.Context, place chunkfmt.VolumeID, request BranchRequest) error {
+	linker, ok := v.d.o.Medium.(media.Linker)
+	if !ok {
+		return fmt.Errorf("the store's medium has no second names: %w", errors.ErrUnsupported)
+	}
 	infos, err := v.medium.List(ctx, media.VolumePrefix(v.origin))
 	if err != nil {
 		return err
@@ -110,8 +114,8 @@ func (v *farVolume) copyChunks(ctx context.Context, place chunkfmt.VolumeID, req
 				continue
 			}
 		}
-		from := media.ChunkName(v.id, id)
-		if err := media.Copy(ctx, v.d.o.Medium, from, media.ChunkName(place, id)); err != nil {
+		err := linker.Link(ctx, media.ChunkName(v.id, id), media.ChunkName(place, id))
+		if err != nil && !errors.Is(err, media.ErrExist) {
 			return err
 		}
 	}

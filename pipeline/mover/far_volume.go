@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -28,6 +29,8 @@ type farVolume struct {
 	running  atomic.Pointer[farPipe] // set under mu
 	cleaning farCleaning
 	quota    atomic.Pointer[quota] // of the pipe; nil: it has none
+	// elsewhere are the bytes of the owner's other volumes, when the last pipe began.
+	elsewhere atomic.Uint64
 
 	mu      sync.Mutex        // guards what follows; held while a pipe is made, and while the catalog is opened
 	origin  chunkfmt.VolumeID // what it is a branch of, or itself
@@ -157,8 +160,9 @@ func (v *farVolume) limited(limit uint64) media.Medium {
 	return q
 }
 
-// used is how many bytes the volume takes on the medium.
-func (v *farVolume) used() (n uint64) {
+// used is how many bytes the volume, and the others of its owner, take on the medium.
+func (v *farVolume) used() uint64 {
+	n := v.elsewhere.Load()
 	for _, c := range v.catalog.Chunks() {
 		n += uint64(c.Size)
 	}
@@ -205,16 +209,29 @@ func (v *farVolume) attach(ctx context.Context, c channel.Client, a agent.Attach
 
 // start starts the receiving half behind what is acknowledged. mu is held.
 func (v *farVolume) start(ctx context.Context, c channel.Client, a agent.Attach, session chunkfmt.SessionID) (*farPipe, error) {
-	chunk, err := v.continues(ctx, a, session)
+	chunk, err := v.continues(ctx, c, a, session)
 	if err != nil {
 		return nil, err
+	}
+	var begin func(chunkfmt.Predecessor) error
+	if c.AppendOnly {
+		end, err := v.end(ctx, a.Ordinal)
+		if err != nil {
+			return nil, err
+		}
+		begin = end.check
+	}
+	if c.Quota > 0 {
+		if err := v.countOthers(ctx); err != nil {
+			return nil, err
+		}
 	}
 	log := v.d.o.Log.With("client", c.Name)
 	r := agent.NewReceiver(a.Agents, troubleOf, log)
 	in := stage.NewIntake(stage.IntakeConfig{
 		Store: v.d.o.Store, Volume: v.origin, Session: session, Ordinal: a.Ordinal, Acked: a.Acked, Chunk: chunk,
 		Medium: v.limited(c.Quota), Catalog: v.catalog, ChunkSize: v.d.o.ChunkBytes,
-		OnAcked: r.OnAcked, OnStalled: r.OnStalled, Log: log, Faults: v.d.o.Faults,
+		Begin: begin, OnAcked: r.OnAcked, OnStalled: r.OnStalled, Log: log, Faults: v.d.o.Faults,
 	})
 	r.Feed(in)
 	p := &farPipe{
@@ -285,8 +302,9 @@ func (v *farVolume) chunksOf(ctx context.Context, ordinal uint32) (own []string,
 }
 
 // continues says behind which chunk the session goes on. Of a session that has acknowledged nothing no chunk counts,
-// and they are removed, so that its header comes first.
-func (v *farVolume) continues(ctx context.Context, a agent.Attach, session chunkfmt.SessionID) (last uint32, err error) {
+// and they are removed, so that its header comes first. An append-only client's word is not enough for that: what there
+// is but the header stays, and is there twice if it comes once more.
+func (v *farVolume) continues(ctx context.Context, c channel.Client, a agent.Attach, session chunkfmt.SessionID) (last uint32, err error) {
 	own, last, err := v.chunksOf(ctx, a.Ordinal)
 	if err != nil {
 		return 0, err
@@ -296,7 +314,7 @@ func (v *farVolume) continues(ctx context.Context, a agent.Attach, session chunk
 			return 0, err
 		}
 	}
-	if a.Acked.Ordinal() == a.Ordinal {
+	if a.Acked.Ordinal() == a.Ordinal || c.AppendOnly && v.begun(a.Ordinal) {
 		return last, nil
 	}
 	for _, name := range own {
@@ -310,6 +328,13 @@ func (v *farVolume) continues(ctx context.Context, a agent.Attach, session chunk
 		}
 	}
 	return 0, nil
+}
+
+// begun says whether a session has anything but its header, which is stable before that is stored.
+func (v *farVolume) begun(ordinal uint32) bool {
+	return slices.ContainsFunc(v.catalog.Chunks(), func(c media.Chunk) bool {
+		return c.Last.Ordinal() == ordinal && c.Last.Number() > 1
+	})
 }
 
 // belongs compares the session in a chunk's header. What has no header yet belongs to nobody else.

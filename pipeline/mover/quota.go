@@ -5,14 +5,56 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"coffer/chunkfmt"
 	"coffer/media"
 )
 
-// quota is a medium on which one volume may take so many bytes, with what it has already.
+// quota is a medium on which a volume may take so many bytes, with what it and others have already.
 type quota struct {
 	media.Medium
 	limit int64
 	used  atomic.Int64
+}
+
+// countOthers counts what the other volumes of the volume's owner take on the medium. Chunks that a branch shares with what
+// it is a branch of take no room in it.
+func (v *farVolume) countOthers(ctx context.Context) error {
+	ids, err := v.d.o.Registry.Relatives(v.id)
+	if err != nil {
+		return err
+	}
+	type link struct {
+		origin chunkfmt.VolumeID
+		chunk  chunkfmt.ChunkID
+		size   int64
+	}
+	counted := map[link]bool{}
+	for _, c := range v.catalog.Chunks() {
+		counted[link{v.origin, c.ID, c.Size}] = true
+	}
+	var sum uint64
+	for _, id := range ids {
+		if id == v.id {
+			continue
+		}
+		origin, err := media.Origin(ctx, v.d.o.Medium, id)
+		if err != nil {
+			return err
+		}
+		infos, err := v.d.o.Medium.List(ctx, media.VolumePrefix(id))
+		if err != nil {
+			return fmt.Errorf("count what a client has: %w", err)
+		}
+		for _, info := range infos {
+			_, chunk, ok := media.ParseChunkName(info.Name)
+			if l := (link{origin, chunk, info.Size}); ok && !counted[l] {
+				counted[l] = true
+				sum += uint64(info.Size)
+			}
+		}
+	}
+	v.elsewhere.Store(sum)
+	return nil
 }
 
 // Create implements media.Medium.

@@ -10,7 +10,7 @@ import (
 	"coffer/pipeline"
 )
 
-// IntakeConfig says where a session of another machine is stored here. All fields but Log and Faults are needed.
+// IntakeConfig says where a session of another machine is stored here. All fields but Begin, Log and Faults are needed.
 type IntakeConfig struct {
 	Store   chunkfmt.StoreID
 	Volume  chunkfmt.VolumeID
@@ -24,6 +24,9 @@ type IntakeConfig struct {
 	Medium    media.Medium
 	Catalog   Catalog
 	ChunkSize int64 // bytes
+	// Begin is asked whether the session may go on from where its header says; nil: it may. An error is what Take fails
+	// with.
+	Begin func(prev chunkfmt.Predecessor) error
 	// OnAcked is told that all up to a number is stable, and where the groups of it lie that it was not told of
 	// before, ascending. It must be quick and may keep places. One call at a time.
 	OnAcked func(upTo chunkfmt.Seq, places []Place)
@@ -79,9 +82,28 @@ func (in *Intake) Take(b *pipeline.Buffer, n int) (chunkfmt.Seq, error) {
 	if err != nil {
 		return 0, err
 	}
+	if first := &sl.groups[0]; first.kind == chunkfmt.KindSessionHeader && in.cfg.Begin != nil {
+		at := first.at + chunkfmt.TagSize
+		if err := in.begin(b.Raw()[at : at+int(first.tag.OptionsLen)]); err != nil {
+			return 0, err
+		}
+	}
 	in.next = next
 	b.Payload, b.Length = sl, n
 	return next, nil
+}
+
+// begin reads in the options of a session header what the session goes on from.
+func (in *Intake) begin(b []byte) error {
+	options, err := chunkfmt.ParseOptions(b)
+	if err != nil {
+		return err
+	}
+	prev, err := chunkfmt.ParsePredecessor(options)
+	if err != nil {
+		return err
+	}
+	return in.cfg.Begin(prev)
 }
 
 // sealedOf checks that the first n bytes of raw are whole tags of one session with intact payloads, from number next on,
