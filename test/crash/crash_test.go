@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 // goes on from there, so that a store sees many sessions that did not end. COFFER_KILLS says how many.
 func TestKill(t *testing.T) {
 	series := newSeries(t, t.TempDir(), nil)
-	for i := range rig.Count(t, "COFFER_KILLS", 20) {
+	for i := range rig.Count(t, "COFFER_KILLS", 12) {
 		if err := series.kill(t); err != nil {
 			t.Fatalf("kill %d: %v", i+1, err)
 		}
@@ -35,7 +35,7 @@ func TestKill(t *testing.T) {
 // TestPowerCut cuts the power of the disk that the store is on. In turn the writer's state folder is
 // on that disk too, as on one machine, or elsewhere, where it remembers all that was acknowledged.
 func TestPowerCut(t *testing.T) {
-	cuts := rig.Count(t, "COFFER_POWER_CUTS", 8)
+	cuts := rig.Count(t, "COFFER_POWER_CUTS", 5)
 	for _, where := range []string{"together", "apart"} {
 		t.Run(where, func(t *testing.T) {
 			disk := rig.NewDisk(t, 2048)

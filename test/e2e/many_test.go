@@ -20,7 +20,7 @@ func TestManyFiles(t *testing.T) {
 		limit  = 512 << 20
 		perDir = 10_000
 	)
-	files := rig.Count(t, "COFFER_FILES", 30_000)
+	files := rig.Count(t, "COFFER_FILES", 20_000)
 	p := newPlace(t)
 	m := p.mount(t)
 	m.Watch(t, 10*time.Minute+time.Duration(files)*2*time.Millisecond)
