@@ -182,19 +182,28 @@ func (sp *spooling) end() error {
 	}
 	sp.f.End()
 	linger := sp.s.o.Spool.Linger
-	if sender := sp.f.Status().Sender; sender == nil || !sender.Attached {
-		linger = 0
-	}
-	t := time.NewTimer(linger)
-	defer t.Stop()
-	select {
-	case <-sp.f.Done():
-	case <-t.C:
+	// Between two sessions there is nobody attached, for a moment.
+	sp.wait(min(linger, attachTime))
+	if sender := sp.f.Status().Sender; sender != nil && sender.Attached {
+		sp.wait(linger - attachTime)
 	}
 	sp.f.Stop()
 	sp.watched.Wait()
 	sp.drained = sp.f.Err() == nil
 	return nil
+}
+
+// attachTime is how long it may take to attach to a server that answers.
+const attachTime = 2 * time.Second
+
+// wait waits until the forwarder has ended, but not longer than for a while.
+func (sp *spooling) wait(while time.Duration) {
+	t := time.NewTimer(while)
+	defer t.Stop()
+	select {
+	case <-sp.f.Done():
+	case <-t.C:
+	}
 }
 
 // Forwarder moves on what is in the spool; nil without one.

@@ -273,7 +273,7 @@ func TestSpoolFull(t *testing.T) {
 	o := spooled(t, g.far(t, d, state, nil), t.TempDir(), 16<<20)
 	o.Far.Way = way
 	w := mustOpen(t, o)
-	const blocks = 24
+	const blocks = 48 // more than the spool and the buffers in front of it hold
 	written := make(chan error, 1)
 	go func() {
 		for range blocks {
