@@ -96,7 +96,7 @@ func TestDumpDamaged(t *testing.T) {
 			lost++
 		}
 	}
-	if lost < 2 || lost > 5 {
+	if lost < 1 || lost > 5 { // both groups may be of one file
 		t.Errorf("two groups were hit, and %d files are lost", lost)
 	}
 	rig.Same(t, "the rest", want, got)
