@@ -141,7 +141,7 @@ func (o *checkOptions) report(f check.Finding) {
 		printJSON(o.out, findingLine{Finding: jsonDamage(&f)})
 		return
 	}
-	fmt.Fprintf(o.out, "%v.\n", &f.Finding)
+	fmt.Fprintf(o.out, "%v.\n", &f)
 	if f.Healed {
 		fmt.Fprintln(o.out, "    Nothing is lost by it.")
 	}

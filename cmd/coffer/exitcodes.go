@@ -85,7 +85,7 @@ var exitCodes = []exitCode{
 	{27, "the server does not answer", []error{channel.ErrAway, agent.ErrAway, remote.ErrAway},
 		"Is it running, and is the network there? What was written before is safe there."},
 	{30, "scrub, check: damage was found", []error{errFound},
-		"Bring the damaged chunks back from a copy of the store if there is one; copy in again the files whose reads fail."},
+		"`coffer check --read-data` names the files concerned: copy them in again, then `coffer check --repair` puts right what can be."},
 	{130, "interrupted", []error{context.Canceled}, ""},
 }
 

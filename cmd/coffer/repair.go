@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dustin/go-humanize/english"
 
@@ -41,6 +42,12 @@ func (o *checkOptions) repair(ctx context.Context, s *opened, found []scrub.Find
 	options, err := s.moverOptions(&o.volumeOptions, "a repair")
 	if err != nil {
 		return err
+	}
+	if slices.ContainsFunc(found, func(f scrub.Finding) bool { return f.What == check.OfIndex }) {
+		if _, err := mover.Rebuild(ctx, options); err != nil {
+			return err
+		}
+		o.repaired(repairJSON{Object: "index", Fixed: 1}, true)
 	}
 	source, err := mover.OpenSource(ctx, monitor.New(), options)
 	if err != nil {

@@ -48,6 +48,9 @@ type Volume struct {
 	Medium media.Medium
 	Index  Index
 	Groups Groups
+	// Compare calls f with each difference of the index from the log, in words, until it returns false; nil: it is not
+	// asked.
+	Compare func(ctx context.Context, f func(string) bool) error
 }
 
 // Options says how to check. The zero value reads no data but that of groups known as damaged.
@@ -114,6 +117,9 @@ func (r *run) run(ctx context.Context, report func(Finding)) error {
 	if err != nil {
 		return err
 	}
+	if err := r.compare(ctx); err != nil {
+		return err
+	}
 	// What the catalog says was so before the chunks are listed.
 	cataloged, err := r.catalog(ctx)
 	if err != nil {
@@ -140,6 +146,21 @@ func (r *run) run(ctx context.Context, report func(Finding)) error {
 		return err
 	}
 	return r.tell(ctx, report)
+}
+
+// maxDifferences bounds the differences of index and log that are told: the index is made anew, whatever they are.
+const maxDifferences = 10
+
+func (r *run) compare(ctx context.Context) error {
+	if r.Compare == nil {
+		return nil
+	}
+	n := 0
+	return r.Volume.Compare(ctx, func(what string) bool {
+		r.take(scrub.Finding{Object: "index", Volume: r.ID.String(), What: OfIndex, Cause: what})
+		n++
+		return n < maxDifferences
+	})
 }
 
 func (r *run) progress(_ scrub.Position, done, total int64) {

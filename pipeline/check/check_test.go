@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -10,9 +11,11 @@ import (
 	"testing"
 
 	"coffer/chunkfmt"
+	"coffer/index"
 	"coffer/media"
 	"coffer/media/scrub"
 	"coffer/pipeline/check"
+	"coffer/pipeline/mover"
 )
 
 // noise is data that neither compresses nor is the same twice.
@@ -51,7 +54,7 @@ func history(t *testing.T) *rig {
 func wantNothing(t *testing.T, all []check.Finding) {
 	t.Helper()
 	for _, f := range all {
-		t.Errorf("found: %v", &f.Finding)
+		t.Errorf("found: %v", &f)
 	}
 }
 
@@ -275,7 +278,10 @@ func TestWhileWritten(t *testing.T) {
 		must(t, s.source.Index().CopyTo(f), f.Close())
 		x, err := openCopy(r, f.Name())
 		must(t, err)
-		v := check.Volume{ID: r.keys().ID, Medium: r.medium, Index: x.Index(), Groups: x.Groups()}
+		v := check.Volume{
+			ID: r.keys().ID, Medium: r.medium, Index: x.Index(), Groups: x.Groups(),
+			Compare: func(ctx context.Context, f func(string) bool) error { return mover.Compare(ctx, r.options, x, f) },
+		}
 		wantNothing(t, first(r.checkOf(v, check.Options{Pick: everything})))
 		must(t, x.Close())
 	}
@@ -296,4 +302,31 @@ func TestAfterCrash(t *testing.T) {
 	s.put(map[string][]byte{"later": noise(52, 300_000)})
 	s.close()
 	wantNothing(t, first(r.check(check.Options{Pick: everything})))
+}
+
+// TestIndexDiffers has an index that says something else than the log, which no checksum shows.
+func TestIndexDiffers(t *testing.T) {
+	r := history(t)
+	x, err := index.Open(filepath.Join(r.state, "index.db"), index.Identity{Store: r.options.Store, Volume: r.keys().ID})
+	must(t, err)
+	i, ok, err := x.Inode(chunkfmt.RootIno)
+	must(t, err)
+	if !ok {
+		t.Fatal("no root")
+	}
+	i.Mode ^= 0o001
+	record := chunkfmt.Record{Op: chunkfmt.OpPut, Kind: chunkfmt.RecInode, Key: chunkfmt.InodeKey(chunkfmt.RootIno), Value: i.Append(nil)}
+	must(t, x.Apply([]index.Batch{{Records: []chunkfmt.Record{record}}}, x.Head(), nil), x.Close())
+	all, result := r.check(check.Options{})
+	if len(all) == 0 || len(result.Amendments()) > 0 {
+		t.Errorf("findings %v", all)
+	}
+	for _, f := range all {
+		if f.What != check.OfIndex || !strings.HasPrefix(f.String(), "the index differs from the log: ") {
+			t.Errorf("found: %v", &f)
+		}
+	}
+	_, err = mover.Rebuild(t.Context(), r.options)
+	must(t, err)
+	wantNothing(t, first(r.check(check.Options{})))
 }

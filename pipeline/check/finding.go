@@ -21,6 +21,17 @@ type Finding struct {
 	Files  []File // whose reads fail
 }
 
+// OfIndex is what a finding is about that tells of the index, which is not in the store.
+const OfIndex scrub.Structure = "index"
+
+// String says it in a sentence without its full stop.
+func (f *Finding) String() string {
+	if f.What == OfIndex {
+		return "the index differs from the log: " + f.Cause
+	}
+	return f.Finding.String()
+}
+
 // tell names what each finding does to the volume, and reports it.
 func (r *run) tell(ctx context.Context, report func(Finding)) error {
 	names, err := r.files(ctx)

@@ -135,7 +135,10 @@ func (r *rig) reader() (*mover.Reader, check.Volume) {
 	r.t.Helper()
 	x, err := mover.OpenReader(r.t.Context(), r.options, "")
 	must(r.t, err)
-	return x, check.Volume{ID: r.keys().ID, Medium: r.medium, Index: x.Index(), Groups: x.Groups()}
+	return x, check.Volume{
+		ID: r.keys().ID, Medium: r.medium, Index: x.Index(), Groups: x.Groups(),
+		Compare: func(ctx context.Context, f func(string) bool) error { return mover.Compare(ctx, r.options, x, f) },
+	}
 }
 
 func (r *rig) check(o check.Options) ([]check.Finding, check.Result) {

@@ -3,10 +3,12 @@ package mover
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"testing"
 
 	"coffer/chunkfmt"
+	"coffer/pipeline/stage"
 )
 
 // parts of the first chunk of a session that its header stands in: where each begins.
@@ -148,5 +150,61 @@ func TestNewestChunkMissing(t *testing.T) {
 			t.Errorf("ended=%v: a group of the chunk that is gone reads", ended)
 		}
 		w.end()
+	}
+}
+
+// TestEitherCopy damages one tag of metadata in its chunk and another one in the mirror, in all ways that the newest
+// session can be hit: each is read where it is whole, also behind what is known to be acknowledged.
+func TestEitherCopy(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for _, ended := range []bool{true, false} {
+		p := newPlace(t)
+		w := p.mustOpen(t)
+		w.put("a", "1")
+		w.cut(stage.MarkArchive, "b", "2", nil)
+		w.put("c", "3")
+		if ended {
+			w.end()
+		} else {
+			w.crash()
+		}
+		o := p.options(t)
+		metadata := func(mirror bool) (all []chunkfmt.Entry) {
+			b, err := os.ReadFile(p.chunkPath(o, 1, 1, mirror))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entriesOf(t, b) {
+				if e.Tag.Kind != chunkfmt.KindData {
+					all = append(all, e)
+				}
+			}
+			return all
+		}
+		main, mirror := metadata(false), metadata(true)
+		if len(main) != len(mirror) || len(main) < 7 {
+			t.Fatalf("%d tags of metadata, %d in the mirror", len(main), len(mirror))
+		}
+		for range 30 {
+			i, j := rng.IntN(len(main)), rng.IntN(len(main)-1)
+			if j >= i {
+				j++
+			}
+			inTag, inOther := rng.IntN(2) == 0, rng.IntN(2) == 0
+			at := func(e chunkfmt.Entry, inTag bool) int64 {
+				if inTag {
+					return e.At + rng.Int64N(chunkfmt.TagSize)
+				}
+				return e.At + chunkfmt.TagSize + rng.Int64N(int64(e.Tag.StoredLen()))
+			}
+			q := p.copyOf(t)
+			flipBit(t, q.chunkPath(o, 1, 1, false), at(main[i], inTag), rng.IntN(8))
+			flipBit(t, q.chunkPath(o, 1, 1, true), at(mirror[j], inOther), rng.IntN(8))
+			w := q.mustOpen(t)
+			w.want(map[string]string{"a": "1", "b": "2", "c": "3"})
+			w.end()
+		}
 	}
 }

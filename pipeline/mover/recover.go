@@ -50,6 +50,9 @@ func (s *Source) catchUp(ctx context.Context, acked index.Head) (beginning, erro
 		return beginning{}, err
 	}
 	r := &replayer{log: s.log, slog: s.o.Log, apply: s.index.Apply, acked: acked}
+	if s.apply != nil {
+		r.apply = s.apply
+	}
 	path, top, err := s.log.path(ctx, all, from)
 	if err != nil {
 		return beginning{}, err

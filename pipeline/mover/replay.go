@@ -125,17 +125,38 @@ func (r *replayer) session(ctx context.Context, s, successor *session) error {
 	if err := r.fill(ctx, s, m, w.stable+1); err != nil {
 		return err
 	}
-	for successor == nil && !r.ackedOnly {
-		if _, ok, err := m.tag(ctx, r.next); err != nil || !ok {
-			r.parts = nil
-			return err
-		}
-		if err := r.fill(ctx, s, m, r.next+1); err != nil {
+	for more := successor == nil && !r.ackedOnly; more; {
+		var err error
+		if more, err = r.fromMirror(ctx, m); err != nil {
 			return err
 		}
 	}
 	r.parts = nil
 	return nil
+}
+
+// fromMirror takes the next number, of which is not known whether it was
+// acknowledged, from the mirror. It counts if the copy is whole, as it would in
+// the chunk.
+func (r *replayer) fromMirror(ctx context.Context, m *mirror) (bool, error) {
+	tag, ok, err := m.tag(ctx, r.next)
+	if err != nil || !ok {
+		return false, err
+	}
+	payload, err := m.payload(ctx, r.next)
+	if err != nil {
+		if isFormatError(err) {
+			return false, nil
+		}
+		return false, err
+	}
+	if tag.Kind == chunkfmt.KindBatch {
+		if err := r.batch(tag, payload); err != nil {
+			return false, err
+		}
+	}
+	r.next++
+	return true, nil
 }
 
 // window says which numbers of a session count: those up to last (0: no limit),
@@ -241,14 +262,15 @@ func (r *replayer) chunkOf(ctx context.Context, s *session, c chunk, m *mirror, 
 		if r.ackedOnly && seq > w.stable {
 			return errGap
 		}
-		if seq > r.next {
-			if r.next > w.stable {
-				return errGap
-			}
-			if err := r.fill(ctx, s, m, min(seq, w.stable+1)); err != nil {
+		if err := r.fill(ctx, s, m, min(seq, w.stable+1)); err != nil {
+			return err
+		}
+		for seq > r.next {
+			ok, err := r.fromMirror(ctx, m)
+			if err != nil {
 				return err
 			}
-			if r.next > w.stable && seq > r.next {
+			if !ok {
 				return errGap
 			}
 		}
@@ -274,7 +296,7 @@ func (r *replayer) take(ctx context.Context, s *session, c chunk, e chunkfmt.Ent
 				return err
 			}
 			if seq > w.stable {
-				return errGap
+				return r.orGap(ctx, m)
 			}
 			if payload, err = m.payload(ctx, seq); err != nil {
 				return fmt.Errorf("%w: batch %v of %s, and its copy: %w", ErrDamaged, seq, c.name, err)
@@ -292,7 +314,7 @@ func (r *replayer) take(ctx context.Context, s *session, c chunk, e chunkfmt.Ent
 				return err
 			}
 			if !ok {
-				return errGap
+				return r.orGap(ctx, m)
 			}
 		}
 		if e.Tag.Kind == chunkfmt.KindData && e.Tag.Flags&chunkfmt.FlagVoid == 0 {
@@ -301,6 +323,15 @@ func (r *replayer) take(ctx context.Context, s *session, c chunk, e chunkfmt.Ent
 	}
 	r.next = seq + 1
 	return nil
+}
+
+// orGap takes the next number from the mirror, or ends the reading of the chunk.
+func (r *replayer) orGap(ctx context.Context, m *mirror) error {
+	ok, err := r.fromMirror(ctx, m)
+	if err == nil && !ok {
+		err = errGap
+	}
+	return err
 }
 
 // intact checks the payload of a tag against its CRC.

@@ -40,7 +40,9 @@ type Source struct {
 	groups  *stage.Groups
 	writer  *stage.Writer
 	pipe    *pipeline.Pipe
-	ordinal uint32         // of the session
+	ordinal uint32 // of the session
+	// apply is what is done with the batches of the log; nil: the index applies them.
+	apply   func([]index.Batch, index.Head, index.Locate) error
 	closers []func() error // in the order in which they were opened
 }
 
