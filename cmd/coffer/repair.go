@@ -27,13 +27,6 @@ type repairJSON struct {
 	Healed int    `json:"healed_blocks,omitempty"`
 }
 
-// repairer is a volume that is open for repair: nobody else writes it.
-type repairer struct {
-	*checkOptions
-	opened *opened
-	source *mover.Source
-}
-
 // repair puts right what was found, as far as that can be.
 func (o *checkOptions) repair(ctx context.Context, s *opened, found []scrub.Finding, r *check.Result) (err error) {
 	if err := o.mend(ctx, s); err != nil {
@@ -53,7 +46,26 @@ func (o *checkOptions) repair(ctx context.Context, s *opened, found []scrub.Find
 	if err != nil {
 		return err
 	}
-	err = (&repairer{o, s, source}).run(ctx, found, r.Amendments())
+	v := repair.Volume{
+		Store: s.id, ID: s.volume, Medium: s.medium, Index: source.Index(), Groups: source.Groups(),
+		Session: source.Session, Current: source.Ordinal(), Amend: source.Amend,
+	}
+	var chunks []chunkfmt.ChunkID
+	for _, f := range found {
+		if f.Chunk != 0 {
+			chunks = append(chunks, f.Chunk)
+		}
+	}
+	err = repair.Run(ctx, v, r.Amendments(), chunks, func(d repair.Repair) {
+		o.repaired(repairJSON{Object: d.Object, Fixed: d.Fixed, Void: d.Void, Left: d.Left, Healed: d.Healed}, true)
+	})
+	if errors.Is(err, repair.ErrUnable) {
+		fmt.Fprintln(o.notes, "Chunks can be repaired only where the store is, not over the network.")
+		err = nil
+	}
+	if err == nil {
+		err = source.Recatalog(ctx)
+	}
 	return errors.Join(err, endSource(ctx, source, err))
 }
 
@@ -77,49 +89,6 @@ func (o *checkOptions) mend(ctx context.Context, s *opened) error {
 	name, err = keyring.Mend(ctx, s.medium, o.key.used...)
 	o.repaired(repairJSON{Object: name, Fixed: 1}, name != "")
 	return err
-}
-
-func (r *repairer) run(ctx context.Context, found []scrub.Finding, amendments []chunkfmt.Record) error {
-	x := r.source.Index()
-	amendments, err := check.Confirm(ctx, x, r.source.Groups(), amendments)
-	if err == nil {
-		err = r.source.Amend(ctx, amendments)
-	}
-	if err != nil {
-		return err
-	}
-	v := repair.Volume{
-		Store: r.opened.id, ID: r.opened.volume, Medium: r.opened.medium, Index: x, Groups: r.source.Groups(),
-		Session: r.source.Session, Current: r.source.Ordinal(),
-	}
-	healed, err := repair.Heal(ctx, v)
-	if err == nil {
-		err = r.source.Amend(ctx, healed)
-	}
-	if err != nil {
-		return err
-	}
-	r.repaired(repairJSON{Healed: len(healed)}, len(healed) > 0)
-	var chunks []chunkfmt.ChunkID
-	for _, f := range found {
-		if f.Chunk != 0 {
-			chunks = append(chunks, f.Chunk)
-		}
-	}
-	if chunks, err = repair.Objects(x, chunks); err != nil {
-		return err
-	}
-	err = repair.Chunks(ctx, v, chunks, func(d repair.Repair) {
-		r.repaired(repairJSON{Object: d.Object, Fixed: d.Fixed, Void: d.Void, Left: d.Left}, true)
-	})
-	if errors.Is(err, repair.ErrUnable) {
-		fmt.Fprintln(r.notes, "Chunks can be repaired only where the store is, not over the network.")
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return r.source.Recatalog(ctx)
 }
 
 // repaired tells of a repair, if there was one.

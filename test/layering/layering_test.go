@@ -50,7 +50,7 @@ var rules = []rule{
 	{`pipeline/forward`, `pipeline|pipeline/stage|pipeline/agent|media|media/spool|chunkfmt`},
 	// A check compares what the medium holds with the index; it knows neither the log nor the pipe.
 	{`pipeline/check`, `chunkfmt|index|media|media/scrub|pipeline/stage`},
-	{`pipeline/check/repair`, `chunkfmt|index|media`},
+	{`pipeline/check/repair`, `chunkfmt|index|media|pipeline/check`},
 	{`pipeline/mover`, `chunkfmt|index(/.*)?|media(/.*)?|pipeline(/.*)?`},
 	{`cmd/.*`, `.*`},
 	{`test/.*`, `.*`},

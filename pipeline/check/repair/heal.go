@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"coffer/chunkfmt"
+	"coffer/pipeline/check"
 )
 
 // healBlocks bounds the blocks that are looked for at a time, and so the memory; more take another pass over the index.
@@ -15,9 +16,9 @@ const healBlocks = 1 << 18
 // healPlaces is how many groups that may hold a block are tried.
 const healPlaces = 4
 
-// Heal looks for blocks of damaged groups in other groups, and gives the records that the log is to have of those that
+// heal looks for blocks of damaged groups in other groups, and gives the records that the log is to have of those that
 // it found, in groups that are whole.
-func Heal(ctx context.Context, v Volume) (records []chunkfmt.Record, err error) {
+func heal(ctx context.Context, v Volume) (records []chunkfmt.Record, err error) {
 	var bad []chunkfmt.Seq
 	err = v.Index.BadGroups(func(seq chunkfmt.Seq, _ string) bool {
 		bad = append(bad, seq)
@@ -153,9 +154,8 @@ func (h *healer) isWhole(ctx context.Context, seq chunkfmt.Seq) (bool, error) {
 	return whole, nil
 }
 
-// Objects gives the chunks that a repair has to look at: those in which something was found, and those that hold groups
-// that the log calls damaged.
-func Objects(x Index, found []chunkfmt.ChunkID) ([]chunkfmt.ChunkID, error) {
+// withBad adds the chunks that hold groups which the log calls damaged to those in which something was found.
+func withBad(x check.Index, found []chunkfmt.ChunkID) ([]chunkfmt.ChunkID, error) {
 	ids := map[chunkfmt.ChunkID]bool{}
 	for _, id := range found {
 		ids[id] = true

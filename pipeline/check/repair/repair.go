@@ -2,11 +2,10 @@
 // its chunk's directory, a directory from the tags. A group that is damaged in all its places is healed by groups that
 // hold the same blocks, which is said in the log; it is then given up, and a void tag stands in its place.
 //
-// It finds no damage by itself, that is package check's, and writes nothing to the log: Heal gives the records that its
-// caller is to put there. A chunk is written anew whole (media.Replacer), with all that is not damaged where it was, so
-// that a crash or a reader meanwhile finds the old one or the new one.
+// It finds no damage by itself: that is package check's. A chunk is written anew whole (media.Replacer), with all that is
+// not damaged where it was, so that a crash or a reader meanwhile finds the old one or the new one.
 //
-// Start reading at Chunks, then chunk.go; heal.go is about groups.
+// Start reading at Run; heal.go is about groups, chunk.go about chunks.
 package repair
 
 import (
@@ -18,45 +17,31 @@ import (
 	"coffer/chunkfmt"
 	"coffer/index"
 	"coffer/media"
+	"coffer/pipeline/check"
 )
-
-// Index is what is needed of the view of the log. *index.Index is one.
-type Index interface {
-	Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location, bool, error)
-	Groups(f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error
-	Bad(seq chunkfmt.Seq) (why string, is bool, err error)
-	BadGroups(f func(seq chunkfmt.Seq, why string) bool) error
-	Healed(seq chunkfmt.Seq) ([]chunkfmt.Healed, error)
-	HealedBlocks(f func(damaged chunkfmt.Seq, block chunkfmt.Healed) bool) error
-	Uses(of func(chunkfmt.Seq) bool, f func(index.Use) bool) error
-}
-
-// Groups reads and checks groups. *stage.Groups is one.
-type Groups interface {
-	Check(tag *chunkfmt.Tag, options, sealed []byte) error
-	Whole(ctx context.Context, seq chunkfmt.Seq) error
-	ReadAt(ctx context.Context, seq chunkfmt.Seq, p []byte, off uint32) error
-}
 
 // Volume is what is repaired. Nobody else writes it meanwhile.
 type Volume struct {
 	Store  chunkfmt.StoreID
 	ID     chunkfmt.VolumeID
 	Medium media.Medium
-	Index  Index
-	Groups Groups
+	Index  check.Index
+	Groups check.Groups
 	// Session gives the id of the session of that ordinal.
 	Session func(ctx context.Context, ordinal uint32) (chunkfmt.SessionID, error)
 	// Current is the ordinal of the session that is being written, whose chunks are left alone.
 	Current uint32
+	// Amend puts records into the log, and returns when they are stable and in the index.
+	Amend func(ctx context.Context, records []chunkfmt.Record) error
 }
 
-// Repair says what was put right in one object.
+// Repair says what was put right in one object, or in the log.
 type Repair struct {
-	Object string
-	Fixed  int // places
-	Void   int // of them, groups that were given up
-	Left   int // places that could not be put right
+	Object string // empty: the log has it where lost blocks are
+	Healed int    // such blocks
+	Fixed  int    // places in the object
+	Void   int    // of them, groups that were given up
+	Left   int    // places that could not be put right
 }
 
 // ErrUnable: the medium cannot write an object anew.
@@ -73,9 +58,35 @@ type repairer struct {
 	used map[chunkfmt.Seq]map[stretch]bool
 }
 
-// Chunks repairs chunks, which may be missing, and calls report for each that there was something to do in. What the log
+// Run repairs what a check found: amendments are for the log, chunks may be missing. It calls report for each thing that
+// was put right, from its own goroutine. It fails with ErrUnable when all was done that needs no chunk written anew.
+func Run(ctx context.Context, v Volume, amendments []chunkfmt.Record, chunks []chunkfmt.ChunkID, report func(Repair)) error {
+	amendments, err := check.Confirm(ctx, v.Index, v.Groups, amendments)
+	if err == nil {
+		err = v.Amend(ctx, amendments)
+	}
+	if err != nil {
+		return err
+	}
+	healed, err := heal(ctx, v)
+	if err == nil {
+		err = v.Amend(ctx, healed)
+	}
+	if err != nil {
+		return err
+	}
+	if len(healed) > 0 {
+		report(Repair{Healed: len(healed)})
+	}
+	if chunks, err = withBad(v.Index, chunks); err != nil {
+		return err
+	}
+	return repairChunks(ctx, v, chunks, report)
+}
+
+// repairChunks repairs chunks, which may be missing, and calls report for each that there was something to do in. What the log
 // is to say of damaged groups must be in the index. It fails with ErrUnable.
-func Chunks(ctx context.Context, v Volume, ids []chunkfmt.ChunkID, report func(Repair)) error {
+func repairChunks(ctx context.Context, v Volume, ids []chunkfmt.ChunkID, report func(Repair)) error {
 	r := &repairer{
 		Volume: v, chunks: map[chunkfmt.ChunkID]media.Info{}, sessions: map[uint32]*session{}, givenUp: map[chunkfmt.Seq]bool{},
 	}
