@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -34,6 +35,9 @@ type Options struct {
 
 	// Follow is for a Reader whose view is to be brought up to date.
 	Follow bool
+	// Copied gives a Reader what OpenReader was given, anew: it needs a newer state too where groups are moved while
+	// it reads. Nil: there is none.
+	Copied func(context.Context) (path string, err error)
 
 	AcceptRollback bool         // go on with a store that does not extend what was acknowledged here
 	Faults         stage.Faults // deliberate defects, for negative controls of crash tests only
