@@ -89,7 +89,7 @@ func (r *Reader) locator(ctx context.Context, s *Source) stage.Locator {
 	if s.o.Far != nil {
 		return s.locator()
 	}
-	r.late = &lateCatalog{ctx: ctx, clock: s.o.Clock, open: func() (*media.Catalog, error) {
+	r.late = &lateCatalog{open: func() (*media.Catalog, error) {
 		c, err := s.openCatalog(ctx, s.o.Medium, "") // in memory: the file is the writer's
 		s.closers = nil                              // close does it
 		return c, err
@@ -204,60 +204,47 @@ func NamelessFile(dir string) (*os.File, error) {
 }
 
 // lateCatalog reads the footers of all chunks when a group is not where the index
-// last knew it, and not before; and again those that are new, when that happens again.
+// last knew it, and not before; and again those that are new, when it is renewed.
 type lateCatalog struct {
-	ctx   context.Context // of the Reader
-	open  func() (*media.Catalog, error)
-	clock func() time.Time
+	open func() (*media.Catalog, error)
 
 	mu      sync.Mutex // guards what follows; held while footers are read
 	catalog *media.Catalog
-	at      time.Time // of the last look at what there is
 	closed  bool
 }
 
-// catalogAge is how old a catalog may be that is asked for a place.
-const catalogAge = time.Second
+// opened opens the catalog if it was not, and says whether it has. mu is held.
+func (l *lateCatalog) opened() (now bool, err error) {
+	if l.closed {
+		return false, stage.ErrClosed
+	}
+	if l.catalog != nil {
+		return false, nil
+	}
+	l.catalog, err = l.open()
+	return true, err
+}
 
 // Places implements stage.Locator.
 func (l *lateCatalog) Places(seq chunkfmt.Seq) ([]chunkfmt.Location, error) {
-	c, err := l.current()
+	l.mu.Lock()
+	_, err := l.opened()
+	c := l.catalog
+	l.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
 	return c.Places(seq)
 }
 
-func (l *lateCatalog) current() (c *media.Catalog, err error) {
+// Renew implements stage.Renewer: a writer, or a cleaner, may have been at work since.
+func (l *lateCatalog) Renew(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := l.clock()
-	switch {
-	case l.closed:
-		return nil, stage.ErrClosed
-	case l.catalog == nil:
-		l.catalog, err = l.open()
-	case now.Sub(l.at) > catalogAge:
-		err = l.catalog.Refresh(l.ctx)
+	if now, err := l.opened(); now || err != nil {
+		return err
 	}
-	l.at = now
-	return l.catalog, err
-}
-
-// Renew implements stage.Renewer: a cleaner may have been at work since.
-func (l *lateCatalog) Renew(ctx context.Context) (err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.closed:
-		return stage.ErrClosed
-	case l.catalog == nil:
-		l.catalog, err = l.open()
-	default:
-		err = l.catalog.Refresh(ctx)
-	}
-	l.at = l.clock()
-	return err
+	return l.catalog.Refresh(ctx)
 }
 
 func (l *lateCatalog) close() error {
