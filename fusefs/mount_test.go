@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"coffer/test/inprocess"
 )
 
 // mounted mounts a new tree on a new directory for the time of the test.
@@ -30,22 +32,10 @@ func mountedWith(t *testing.T, o Options) (dir string, s *Server) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { away(t, s) })
-	if err := unpolled(dir); err != nil && o.wrap == nil {
+	if err := inprocess.Unpolled(dir); err != nil && o.wrap == nil {
 		t.Fatal(err)
 	}
 	return dir, s
-}
-
-// unpolled has the kernel learn that there is nothing to poll in a mount. It asks when the first file is opened in Go,
-// which has it wait in a way that the collector waits for: a server in the same process could not answer.
-func unpolled(mnt string) error {
-	path := filepath.Join(mnt, "polled")
-	fd, err := unix.Open(path, unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-	return errors.Join(err, unix.Close(fd), unix.Unlink(path))
 }
 
 // away unmounts, and takes the mount away also when somebody holds it.

@@ -2,7 +2,6 @@ package walk
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"coffer/fusefs"
 	"coffer/fusefs/tree"
 	"coffer/test/compare"
+	"coffer/test/inprocess"
 )
 
 // rig is a source, and a tree that is mounted, to look at it as an application does.
@@ -34,7 +34,7 @@ func newRig(t *testing.T) *rig {
 	if r.kernel, err = fusefs.Mount(t.Context(), r.mnt, r.tree, fusefs.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	must(t, unpolled(r.mnt))
+	must(t, inprocess.Unpolled(r.mnt))
 	t.Cleanup(func() {
 		ctx, stop := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 		defer stop()
@@ -44,18 +44,6 @@ func newRig(t *testing.T) *rig {
 		}
 	})
 	return r
-}
-
-// unpolled has the kernel learn that there is nothing to poll in a mount. It asks when the first file is opened in Go,
-// which has it wait in a way that the collector waits for: a server in the same process could not answer.
-func unpolled(mnt string) error {
-	path := filepath.Join(mnt, "polled")
-	fd, err := unix.Open(path, unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-	return errors.Join(err, unix.Close(fd), unix.Unlink(path))
 }
 
 // put runs Put as of an hour later, when what was written is settled. Sources default to the contents of src.
