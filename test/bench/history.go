@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -22,55 +20,24 @@ var modules = []string{
 // states is how many versions of the modules there are, each one state of a tree.
 const states = 10
 
-// keeper is a program that keeps states of a tree.
-type keeper struct {
-	name    string
-	init    func(p *place) *exec.Cmd
-	store   func(p *place, tree string, state int) *exec.Cmd
-	restore func(p *place) *exec.Cmd // of the last one, into the current directory
-}
-
-var keepers = []keeper{
-	{
-		name:    "coffer put",
-		init:    func(p *place) *exec.Cmd { return p.command(p.coffer, "init", p.store()) },
-		store:   func(p *place, tree string, _ int) *exec.Cmd { return p.command(p.coffer, "put", tree, p.store()) },
-		restore: func(p *place) *exec.Cmd { return p.command(p.coffer, "restore", p.store(), "--to", ".") },
-	},
-	{
-		name:    "restic",
-		init:    func(p *place) *exec.Cmd { return p.command("restic", "-q", "init") },
-		store:   func(p *place, tree string, _ int) *exec.Cmd { return p.command("restic", "-q", "backup", tree) },
-		restore: func(p *place) *exec.Cmd { return p.command("restic", "-q", "restore", "latest", "--target", ".") },
-	},
-	{
-		name: "borg",
-		init: func(p *place) *exec.Cmd { return p.command("borg", "init", "-e", "repokey-blake2", p.store()) },
-		store: func(p *place, tree string, state int) *exec.Cmd {
-			return p.command("borg", "create", p.store()+"::"+strconv.Itoa(state), tree)
-		},
-		restore: func(p *place) *exec.Cmd { return p.command("borg", "extract", p.store()+"::"+strconv.Itoa(states-1)) },
-	},
-}
-
-// kept is what one keeper took for all states, and to bring the last back.
+// kept is what one subject took for all states, and to bring the last back.
 type kept struct {
 	store, restore    time.Duration
 	stored            int64
-	memory, restoring int64 // peaks of resident memory, files that are mapped included, bytes
+	memory, restoring int64 // peaks of RssAnon + RssShmem, bytes
 }
 
 // benchHistory prints what it takes to keep ten states of a tree and to bring the last one back, by put and restore
 // beside restic and borg, and by cp out of .snapshots beside cp out of a loopback.
 func benchHistory(o options) error {
-	var names []string
-	for _, k := range keepers {
-		if o.only.MatchString("history/" + k.name) {
-			names = append(names, k.name)
+	var keepers []subject
+	for _, s := range subjects {
+		if s.restore != nil && o.only.MatchString("history/"+s.name) {
+			keepers = append(keepers, s)
 		}
 	}
 	snapshots := o.only.MatchString("history/snapshots")
-	if len(names) == 0 && !snapshots {
+	if len(keepers) == 0 && !snapshots {
 		return nil
 	}
 	versions, err := moduleVersions()
@@ -81,9 +48,6 @@ func benchHistory(o options) error {
 	copies := map[string][]float64{}
 	for run := range o.runs {
 		for _, k := range keepers {
-			if !slices.Contains(names, k.name) {
-				continue
-			}
 			fmt.Fprintf(os.Stderr, "run %d of %d: history, %s\n", run+1, o.runs, k.name)
 			got, err := keep(o, k, versions)
 			if err != nil {
@@ -103,19 +67,19 @@ func benchHistory(o options) error {
 			copies[name] = append(copies[name], took.Seconds())
 		}
 	}
-	if len(names) > 0 {
+	if len(keepers) > 0 {
 		fmt.Printf("\nhistory, %d states of a tree, median of %d\n", states, o.runs)
 		fmt.Printf("%-12s %9s %10s %8s %10s %8s\n", "", "store s", "stored MB", "RSS MiB", "restore s", "RSS MiB")
 	}
-	for _, name := range names {
+	for _, k := range keepers {
 		of := func(v func(kept) float64) float64 {
 			var values []float64
-			for _, k := range all[name] {
+			for _, k := range all[k.name] {
 				values = append(values, v(k))
 			}
 			return median(values)
 		}
-		fmt.Printf("%-12s %9.2f %10.1f %8.0f %10.2f %8.0f\n", name,
+		fmt.Printf("%-12s %9.2f %10.1f %8.0f %10.2f %8.0f\n", k.name,
 			of(func(k kept) float64 { return k.store.Seconds() }), of(func(k kept) float64 { return float64(k.stored) / 1e6 }),
 			of(func(k kept) float64 { return float64(k.memory) / (1 << 20) }),
 			of(func(k kept) float64 { return k.restore.Seconds() }),
@@ -174,47 +138,33 @@ func unpack(tree string, versions []string) error {
 	return nil
 }
 
-func keep(o options, k keeper, versions [][]string) (got kept, err error) {
-	p, clean, err := prepared(o, subject{})
+func keep(o options, s subject, versions [][]string) (got kept, err error) {
+	p, clean, err := prepared(o, s)
 	if err != nil {
 		return got, err
 	}
 	defer clean()
-	if _, _, err := timed(k.init(p)); err != nil {
-		return got, err
-	}
-	tree := filepath.Join(p.dir, "tree")
-	for state, dirs := range versions {
-		if err := unpack(tree, dirs); err != nil {
+	w := work{dir: filepath.Join(p.dir, "tree")}
+	p.runs = true
+	for _, dirs := range versions {
+		if err := unpack(w.dir, dirs); err != nil {
 			return got, err
 		}
-		took, memory, err := timed(k.store(p, tree, state))
-		if err != nil {
+		start := time.Now()
+		if err := s.write(p, &w); err != nil {
 			return got, err
 		}
-		got.store += took
-		got.memory = max(got.memory, memory)
+		got.store += time.Since(start)
 	}
+	got.memory = p.peak.Load()
 	if got.stored, _, err = size(p.store()); err != nil {
 		return got, err
 	}
-	to := filepath.Join(p.dir, "restored")
-	if err := first(os.Mkdir(to, 0o755), dropCaches); err != nil {
+	if w.bytes, w.files, err = size(w.dir); err != nil {
 		return got, err
 	}
-	cmd := k.restore(p)
-	cmd.Dir = to
-	if got.restore, got.restoring, err = timed(cmd); err != nil {
-		return got, err
-	}
-	want, files, err := size(tree)
-	if err != nil {
-		return got, err
-	}
-	if n, restored, err := size(to); err != nil || n != want || restored != files {
-		return got, fmt.Errorf("%d bytes in %d files were restored of %d in %d: %w", n, restored, want, files, err)
-	}
-	return got, nil
+	got.restore, got.restoring, err = restore(p, &w, s)
+	return got, err
 }
 
 // copySnapshot times a copy of the last state out of a mount that has just been made.
@@ -250,15 +200,4 @@ func copySnapshot(o options, name string, versions [][]string) (time.Duration, e
 	start := time.Now()
 	err = command("cp", "-a", from, filepath.Join(p.dir, "copied"))
 	return time.Since(start), err
-}
-
-// timed runs a command and tells how long it took, and its peak of resident memory in bytes.
-func timed(cmd *exec.Cmd) (took time.Duration, memory int64, err error) {
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	start := time.Now()
-	if err := cmd.Run(); err != nil {
-		return 0, 0, fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, said.String())
-	}
-	return time.Since(start), cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10, nil
 }

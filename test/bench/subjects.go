@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,8 +67,8 @@ var subjects = []subject{
 	{
 		name:    "borg",
 		prepare: func(p *place) error { return p.run("borg", "init", "-e", "repokey-blake2", p.store()) },
-		write:   func(p *place, w *work) error { return p.run("borg", "create", p.store()+"::a", w.dir) },
-		restore: func(p *place) *exec.Cmd { return p.command("borg", "extract", p.store()+"::a") },
+		write:   func(p *place, w *work) error { return p.run("borg", "create", p.archive(1), w.dir) },
+		restore: func(p *place) *exec.Cmd { return p.command("borg", "extract", p.archive(0)) },
 	},
 }
 
@@ -79,11 +80,19 @@ type place struct {
 	sampler sync.WaitGroup
 	stop    chan struct{}
 	peak    atomic.Int64
+	runs    bool // programs that are run are watched too
+	last    int  // archive of borg's
 }
 
 func (p *place) store() string    { return filepath.Join(p.dir, "store") }
 func (p *place) mnt() string      { return filepath.Join(p.dir, "mnt") }
 func (p *place) restored() string { return filepath.Join(p.dir, "restored") }
+
+// archive is how borg is to call the next archive, or what it called the last.
+func (p *place) archive(next int) string {
+	p.last += next
+	return p.store() + "::" + strconv.Itoa(p.last)
+}
 
 func (p *place) target(s subject) string {
 	if s.mounts {
@@ -209,7 +218,15 @@ func (p *place) run(name string, args ...string) error {
 	cmd := p.command(name, args...)
 	var said bytes.Buffer
 	cmd.Stderr = &said // borg has much to say where all is well
-	if err := cmd.Run(); err != nil {
+	err := cmd.Start()
+	if err == nil {
+		if p.runs {
+			p.watch(cmd.Process.Pid)
+			defer p.unwatch()
+		}
+		err = cmd.Wait()
+	}
+	if err != nil {
 		return fmt.Errorf("%s %s: %w: %s", filepath.Base(name), args[0], err, said.String())
 	}
 	return nil
