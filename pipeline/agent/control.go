@@ -47,28 +47,22 @@ func (c *control) Run(ctx context.Context, p *pipeline.Port) (err error) {
 		}
 	}()
 	alive, end := context.WithCancelCause(ctx)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
+	c.ill = true
+	c.patience = c.losePatience(alive)
+	defer c.patience.Stop()
+	c.asked = make(chan struct{}, 1)
+	var beside sync.WaitGroup
+	beside.Go(func() {
 		select {
 		case <-c.over:
 			end(errOver)
 		case <-alive.Done():
 		}
-	}()
+	})
+	beside.Go(func() { c.heed(alive) })
 	defer func() {
 		end(nil)
-		<-watched
-	}()
-	c.ill = true
-	c.patience = c.losePatience(alive)
-	defer c.patience.Stop()
-	c.asked = make(chan struct{}, 1)
-	var heeding sync.WaitGroup
-	heeding.Go(func() { c.heed(alive) })
-	defer func() {
-		end(nil)
-		heeding.Wait()
+		beside.Wait()
 	}()
 	for {
 		err := c.session(alive)
