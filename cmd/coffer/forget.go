@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -100,9 +99,7 @@ func runForget(ctx context.Context, o *forgetOptions) error {
 		return err
 	}
 	if o.json {
-		enc := json.NewEncoder(o.out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(answer)
+		return printObject(o.out, answer)
 	}
 	return o.print(answer)
 }

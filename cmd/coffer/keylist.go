@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -65,9 +64,7 @@ func (o *keyListOptions) run(ctx context.Context) (err error) {
 		return fmt.Errorf("%s: %w", o.displayed(), err)
 	}
 	if o.json {
-		enc := json.NewEncoder(o.out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(all)
+		return printObject(o.out, all)
 	}
 	for _, s := range all {
 		here := ""

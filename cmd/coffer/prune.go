@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,9 +55,7 @@ func runPrune(ctx context.Context, o *pruneOptions) error {
 		return err
 	}
 	if o.json {
-		enc := json.NewEncoder(o.out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(p)
+		return printObject(o.out, p)
 	}
 	return o.print(p)
 }

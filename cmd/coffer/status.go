@@ -35,6 +35,13 @@ func newStatus() *cobra.Command {
 	return cmd
 }
 
+// printObject prints what a command answers with for programs.
+func printObject(out io.Writer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
 // shown is the status of one process.
 type shown interface{ print(io.Writer) error }
 
@@ -48,9 +55,7 @@ func runStatus(ctx context.Context, o statusOptions) error {
 		all = append(all, statusOf(ctx, c))
 	}
 	if o.json {
-		enc := json.NewEncoder(o.out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(all)
+		return printObject(o.out, all)
 	}
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(o.out, "Nothing is mounted.")
