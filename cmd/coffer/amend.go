@@ -87,27 +87,33 @@ func (s *opened) note(ctx context.Context, o *volumeOptions, records []chunkfmt.
 }
 
 func (s *opened) noteDirectly(ctx context.Context, o *volumeOptions, records []chunkfmt.Record) (n int, err error) {
-	options, err := s.moverOptions(o, "a check")
+	err = s.session(ctx, o, "a check", func(source *mover.Source) (err error) {
+		records, err = check.Confirm(ctx, source.Index(), source.Groups(), records)
+		if n = len(records); err != nil {
+			return err
+		}
+		return source.Amend(ctx, records)
+	})
+	return n, err
+}
+
+// session opens a session that has no tree above it, calls f, and ends it.
+func (s *opened) session(ctx context.Context, o *volumeOptions, holder string, f func(*mover.Source) error) error {
+	options, err := s.moverOptions(o, holder)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	source, err := mover.OpenSource(ctx, monitor.New(), options)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	if records, err = check.Confirm(ctx, source.Index(), source.Groups(), records); err == nil {
-		err = source.Amend(ctx, records)
-	}
-	return len(records), errors.Join(err, endSource(ctx, source, err))
-}
-
-// endSource ends the session of a source that has no tree above it.
-func endSource(ctx context.Context, source *mover.Source, failed error) error {
+	err = f(source)
+	failed := err
 	if failed == nil {
 		failed = source.End(ctx)
 	}
 	if failed != nil {
 		source.Pipe().Abort(failed)
 	}
-	return source.Close()
+	return errors.Join(err, source.Close())
 }

@@ -13,7 +13,6 @@ import (
 	"coffer/media/scrub"
 	"coffer/pipeline/check"
 	"coffer/pipeline/check/repair"
-	"coffer/pipeline/monitor"
 	"coffer/pipeline/mover"
 )
 
@@ -38,16 +37,9 @@ func (o *checkOptions) repair(ctx context.Context, s *opened, found []scrub.Find
 	if err := o.mend(ctx, s); err != nil {
 		return err
 	}
-	options, err := s.moverOptions(&o.volumeOptions, "a repair")
-	if err != nil {
-		return err
-	}
-	source, err := mover.OpenSource(ctx, monitor.New(), options)
-	if err != nil {
-		return err
-	}
-	err = (&repairer{o, s, source}).run(ctx, found, r.Amendments())
-	return errors.Join(err, endSource(ctx, source, err))
+	return s.session(ctx, &o.volumeOptions, "a repair", func(source *mover.Source) error {
+		return (&repairer{o, s, source}).run(ctx, found, r.Amendments())
+	})
 }
 
 // mend puts the store's own files right.
@@ -63,11 +55,11 @@ func (o *checkOptions) mend(ctx context.Context, s *opened) error {
 	if there, err := keyring.Exists(ctx, s.medium); err != nil || !there {
 		return err
 	}
-	if len(o.key.used) == 0 {
-		fmt.Fprintln(o.notes, "The sealed keys in the store were not looked at: the recovery key does not open them.")
-		return nil
-	}
 	name, err = keyring.Mend(ctx, s.medium, o.key.used...)
+	if errors.Is(err, keyring.ErrWrongKey) { // sealed before recovery keys opened them, or for a passphrase
+		fmt.Fprintf(o.notes, "Not all sealed keys in the store were looked at: %v.\n", err)
+		err = nil
+	}
 	o.repaired(repairJSON{Object: name, Fixed: 1}, name != "")
 	return err
 }
