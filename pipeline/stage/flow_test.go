@@ -104,11 +104,20 @@ func TestBoundKeepsBlocks(t *testing.T) {
 		ctx := watched(t, time.Minute)
 		r := newRig(t, ctx, nil)
 		r.writer.Bound(bound)
-		r.medium.SetRule(slowly(5 * time.Millisecond))
+		var written atomic.Bool
+		still := func() bool { now, _ := r.writer.Bounded(); return now > 0 }
+		r.medium.SetRule(func(ctx context.Context, op faulty.Op, _ string) error {
+			// With a bound, the store stands still until the writer does.
+			for bound > 0 && op == faulty.Append && !written.Load() && !still() && ctx.Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+			return nil
+		})
 		f := &file{ino: 2}
 		for len(f.data) < len(data) {
 			r.mustWrite(f, int64(len(f.data)), data[len(f.data):][:128<<10])
 		}
+		written.Store(true)
 		if err := r.await(r.cutAll(stage.MarkEnd, f)); err != nil {
 			t.Fatal(err)
 		}
