@@ -13,10 +13,10 @@
 // and the peer's uid is checked. Requests are HTTP, bodies are JSON:
 //
 //	GET  /v1/info     what is mounted where, by which process: Info
-//	POST /v1/status   the owner's status of mount, tree, pipe and stages
+//	GET  /v1/status   the owner's status of mount, tree, pipe and stages
 //	POST /v1/sync     returns when all that was written before is stable
 //	POST /v1/snapshot body: the label; seals an archive, and answers which
-//	POST /v1/archives the archives
+//	GET  /v1/archives the archives
 //	POST /v1/forget   body: which archives, or what rules; answers which were forgotten
 //	POST /v1/prune    body: how; gives back what nothing refers to, and answers how much
 //	POST /v1/index    makes a copy of the index, and answers where
@@ -27,7 +27,7 @@
 //
 // so that, for example,
 //
-//	curl --unix-socket /run/coffer/1234.sock -X POST http://coffer/v1/status
+//	curl --unix-socket /run/coffer/1234.sock http://coffer/v1/status
 //
 // An error is status 500 with a JSON body that the owner chose. No request has a
 // time limit. A client that goes away calls its request off, but for umount.

@@ -184,19 +184,23 @@ func allowed(peer, own uint32) bool { return peer == own || peer == 0 }
 func routes(c Control, info Info) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/info", func(w http.ResponseWriter, _ *http.Request) { answer(w, info, nil) })
-	mux.HandleFunc("POST /v1/status", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
+	status := withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		v, err := c.Status(r.Context())
 		answer(w, v, err)
-	}))
+	})
+	archives := withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		v, err := c.Archives(r.Context())
+		answer(w, v, err)
+	})
+	mux.HandleFunc("GET /v1/status", status)
+	mux.HandleFunc("POST /v1/status", status)
+	mux.HandleFunc("GET /v1/archives", archives)
+	mux.HandleFunc("POST /v1/archives", archives)
 	mux.HandleFunc("POST /v1/sync", withBody(func(w http.ResponseWriter, r *http.Request, body []byte) {
 		answer(w, struct{}{}, c.Sync(r.Context(), body))
 	}))
 	mux.HandleFunc("POST /v1/snapshot", withBody(func(w http.ResponseWriter, r *http.Request, body []byte) {
 		v, err := c.Snapshot(r.Context(), body)
-		answer(w, v, err)
-	}))
-	mux.HandleFunc("POST /v1/archives", withBody(func(w http.ResponseWriter, r *http.Request, _ []byte) {
-		v, err := c.Archives(r.Context())
 		answer(w, v, err)
 	}))
 	mux.HandleFunc("POST /v1/forget", withBody(func(w http.ResponseWriter, r *http.Request, body []byte) {
