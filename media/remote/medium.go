@@ -81,6 +81,17 @@ func (m *Medium) ReadAt(ctx context.Context, name string, p []byte, off int64) (
 	if off < 0 {
 		return 0, fmt.Errorf("read %s at %d: negative offset", name, off)
 	}
+	for {
+		part, err := m.readPart(ctx, name, p[n:min(len(p), n+maxRead)], off+int64(n))
+		n += part
+		if err != nil || n == len(p) {
+			return n, err
+		}
+	}
+}
+
+// readPart reads what one request may ask for.
+func (m *Medium) readPart(ctx context.Context, name string, p []byte, off int64) (n int, err error) {
 	path := "/objects/" + name + "?off=" + strconv.FormatInt(off, 10) + "&len=" + strconv.Itoa(len(p))
 	err = m.ask(ctx, http.MethodGet, path, nil, func(answer *http.Response) error {
 		n, err = io.ReadFull(answer.Body, p)
@@ -111,6 +122,9 @@ func (m *Medium) List(ctx context.Context, prefix string) (infos []media.Info, e
 
 // Sync implements media.Syncer.
 func (m *Medium) Sync(ctx context.Context, name string) error {
+	if err := media.CheckName(name); err != nil {
+		return err
+	}
 	if err := m.call(ctx, http.MethodPost, "/sync/"+name, nil, nil); err != nil {
 		return fmt.Errorf("make %s stable: %w", name, err)
 	}
