@@ -10,7 +10,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +27,8 @@ type brittle struct {
 	*channel.Link
 	mu  sync.Mutex
 	rng *rand.Rand
+
+	agents atomic.Int64 // connections of agents that were made
 }
 
 var errBroken = errors.New("broken on purpose")
@@ -53,6 +57,9 @@ func (b *brittle) Upgrade(ctx context.Context, path string) (net.Conn, *bufio.Re
 	conn, in, err := b.Link.Upgrade(ctx, path)
 	if err != nil {
 		return nil, nil, err
+	}
+	if strings.Contains(path, "/agents/") {
+		b.agents.Add(1)
 	}
 	c := &breaking{Conn: conn, left: b.n(3 << 20)}
 	if b.n(3) == 0 {
@@ -128,7 +135,8 @@ func TestBrittleWay(t *testing.T) {
 	want := map[string]string{}
 	var groups []chunkfmt.Seq
 	for session := range 2 {
-		s, err := OpenSource(t.Context(), starter{}, g.far(t, d, state, rand.New(rand.NewPCG(rng.Uint64(), 0))))
+		o := g.far(t, d, state, rand.New(rand.NewPCG(rng.Uint64(), 0)))
+		s, err := OpenSource(t.Context(), starter{}, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +162,12 @@ func TestBrittleWay(t *testing.T) {
 		} else {
 			w.end()
 		}
-		t.Logf("%+v", s.Sender().Status())
+		// Whatever breaks, no more is sent again than was under way: on each connection but an agent's first at most that.
+		status := s.Sender().Status()
+		if most := max(0, o.Far.Way.(*brittle).agents.Load()-1) * status.MostUnderWay; status.Resent > most {
+			t.Errorf("%d bytes were sent again, of at most %d", status.Resent, most)
+		}
+		t.Logf("%+v", status)
 	}
 	// Another machine: no state, and a way that holds.
 	s, err := OpenSource(t.Context(), starter{}, g.far(t, d, filepath.Join(t.TempDir(), "other"), nil))
