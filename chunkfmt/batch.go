@@ -78,9 +78,7 @@ func (w *BatchWriter) Add(r Record) bool {
 	if r.Size() > cap(w.b)-len(w.b) || len(r.Key) > math.MaxUint16 {
 		return false
 	}
-	w.b = append(w.b, byte(r.Op), byte(r.Kind))
-	w.b = binary.BigEndian.AppendUint16(w.b, uint16(len(r.Key)))
-	w.b = binary.BigEndian.AppendUint32(w.b, uint32(len(r.Value)))
+	w.b = appendRecordHead(w.b, r.Op, r.Kind, len(r.Key), len(r.Value))
 	w.b = append(w.b, r.Key...)
 	w.b = append(w.b, r.Value...)
 	w.records++

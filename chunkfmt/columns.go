@@ -3,12 +3,13 @@ package chunkfmt
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
-// A batch of thousands of records of a few kinds has little in common from one byte to
-// the next, and much from one record to the next: a byte of an inode is like the same
-// byte of the inode before. CodecColumns therefore compresses the batch by columns, which
-// halves what metadata takes.
+// A batch, or a piece of a checkpoint, of thousands of records of a few kinds has little in
+// common from one byte to the next, and much from one record to the next: a byte of an inode is
+// like the same byte of the inode before. CodecColumns therefore compresses the payload by
+// columns, which halves what metadata takes.
 //
 //	+--------------+-------+-------+- … -+-------- … --------+------- … -------+
 //	| batch header | count | class | ... | order of classes  | columns by class|
@@ -31,47 +32,26 @@ type class struct {
 	key   int // shortest key
 	value int // shortest value
 	n     int // records
+
+	keys int // bytes of all keys, while columns are made
+	size int // bytes of all columns, likewise
 }
 
-// AppendColumns appends to dst the batch payload by columns, to be compressed with zstd
-// and marked CodecColumns. It reports false, with dst as it was, for what is not a whole
-// batch payload; Decompress would not give such bytes back.
-func AppendColumns(dst, batch []byte) ([]byte, bool) {
-	_, seq := ParseBatch(batch)
-	var records []Record
-	for r, err := range seq {
-		if err != nil {
-			return dst, false
-		}
-		records = append(records, r)
-	}
-	var classes []class
-	var members [][]Record
-	numbers := map[[2]byte]int{}
-	order := make([]byte, 0, len(records))
-	total := BatchHeaderSize
-	for _, r := range records {
-		id := [2]byte{byte(r.Op), byte(r.Kind)}
-		i, ok := numbers[id]
-		if !ok {
-			if i = len(classes); i == maxClasses {
-				return dst, false
-			}
-			numbers[id] = i
-			classes = append(classes, class{op: r.Op, kind: r.Kind, key: len(r.Key), value: len(r.Value)})
-			members = append(members, nil)
-		}
-		c := &classes[i]
-		c.key, c.value, c.n = min(c.key, len(r.Key)), min(c.value, len(r.Value)), c.n+1
-		members[i] = append(members[i], r)
-		order = append(order, byte(i))
-		total += r.Size()
-	}
-	if total != len(batch) {
+// AppendColumns appends to dst the payload of a batch or of a piece of a checkpoint by columns, to
+// be compressed with zstd and marked CodecColumns. It reports false, with dst as it was, for what is
+// no such payload, or not a whole one; Decompress would not give such bytes back.
+func AppendColumns(dst, payload []byte) ([]byte, bool) {
+	records, classes, ok := classify(payload)
+	if !ok {
 		return dst, false
 	}
 	be := binary.BigEndian
-	dst = append(dst, batch[:BatchHeaderSize]...)
+	size := BatchHeaderSize + 4 + len(classes)*classSize + len(records)
+	for i := range classes {
+		size += classes[i].size
+	}
+	dst = grow(dst, size)
+	dst = append(dst, payload[:BatchHeaderSize]...)
 	dst = be.AppendUint32(dst, uint32(len(classes)))
 	for _, c := range classes {
 		dst = append(dst, byte(c.op), byte(c.kind))
@@ -79,41 +59,99 @@ func AppendColumns(dst, batch []byte) ([]byte, bool) {
 		dst = be.AppendUint32(dst, uint32(c.value))
 		dst = be.AppendUint32(dst, uint32(c.n))
 	}
-	dst = append(dst, order...)
-	for i, c := range classes {
-		dst = c.append(dst, members[i])
+	for i := range records {
+		dst = append(dst, records[i].class)
+	}
+	at := make([]columns, len(classes))
+	for i := range classes {
+		n := len(dst)
+		dst = dst[:n+classes[i].size]
+		at[i] = classes[i].columns(dst[n:])
+	}
+	for i := range records {
+		r := &records[i]
+		at[r.class].put(r.key, r.value)
 	}
 	return dst, true
 }
 
-func (c *class) append(dst []byte, records []Record) []byte {
-	for shift := 8; shift >= 0; shift -= 8 {
-		for _, r := range records {
-			dst = append(dst, byte((len(r.Key)-c.key)>>shift))
+// classed is a record and the number of its class.
+type classed struct {
+	key, value []byte
+	class      uint8
+}
+
+// classify finds the records of a payload and their classes. It reports false for what is no whole
+// payload.
+func classify(payload []byte) (records []classed, classes []class, ok bool) {
+	if len(payload) < BatchHeaderSize {
+		return nil, nil, false
+	}
+	count := int(binary.BigEndian.Uint32(payload[batchCountAt:]))
+	rest := payload[BatchHeaderSize:]
+	if count > len(rest)/RecordHeadSize {
+		return nil, nil, false
+	}
+	records = make([]classed, 0, count)
+	k := 0 // class of the record before
+	for len(rest) > 0 {
+		r, err := splitRecord(rest)
+		if err != nil || len(records) == count {
+			return nil, nil, false
 		}
-	}
-	for shift := 24; shift >= 0; shift -= 8 {
-		for _, r := range records {
-			dst = append(dst, byte((len(r.Value)-c.value)>>shift))
+		if k == len(classes) || classes[k].op != r.Op || classes[k].kind != r.Kind {
+			k = slices.IndexFunc(classes, func(c class) bool { return c.op == r.Op && c.kind == r.Kind })
 		}
-	}
-	for i := range c.key {
-		for _, r := range records {
-			dst = append(dst, r.Key[i])
+		if k < 0 {
+			if k = len(classes); k == maxClasses {
+				return nil, nil, false
+			}
+			classes = append(classes, class{op: r.Op, kind: r.Kind, key: len(r.Key), value: len(r.Value)})
 		}
+		c := &classes[k]
+		c.key, c.value, c.n = min(c.key, len(r.Key)), min(c.value, len(r.Value)), c.n+1
+		c.keys, c.size = c.keys+len(r.Key), c.size+6+len(r.Key)+len(r.Value)
+		records = append(records, classed{r.Key, r.Value, uint8(k)})
+		rest = rest[r.Size():]
 	}
-	for i := range c.value {
-		for _, r := range records {
-			dst = append(dst, r.Value[i])
-		}
+	return records, classes, len(records) == count
+}
+
+// columns are the parts of a class's columns, and how far they are filled.
+type columns struct {
+	*class
+	lengths, key, value []byte // column after column
+	keys, values        []byte // the rest of each key, and of each value
+	j                   int    // records so far
+}
+
+// columns divides b, which has the size of the class.
+func (c *class) columns(b []byte) columns {
+	in := cutter{b: b}
+	p := columns{class: c, lengths: in.take(6 * c.n), key: in.take(c.n * c.key), value: in.take(c.n * c.value)}
+	p.keys = in.take(c.keys - c.n*c.key)
+	p.values = in.b
+	return p
+}
+
+func (p *columns) put(key, value []byte) {
+	n, j := p.n, p.j
+	p.j++
+	k, v := len(key)-p.class.key, len(value)-p.class.value
+	l := p.lengths[j:]
+	l[0], l[n] = byte(k>>8), byte(k)
+	l[2*n], l[3*n], l[4*n], l[5*n] = byte(v>>24), byte(v>>16), byte(v>>8), byte(v)
+	for _, b := range key[:p.class.key] {
+		p.key[j] = b
+		j += n
 	}
-	for _, r := range records {
-		dst = append(dst, r.Key[c.key:]...)
+	j = p.j - 1
+	for _, b := range value[:p.class.value] {
+		p.value[j] = b
+		j += n
 	}
-	for _, r := range records {
-		dst = append(dst, r.Value[c.value:]...)
-	}
-	return dst
+	p.keys = p.keys[copy(p.keys, key[p.class.key:]):]
+	p.values = p.values[copy(p.values, value[p.class.value:]):]
 }
 
 // columnsSlack is by how much the columns of a batch can be longer than the batch.
@@ -244,11 +282,16 @@ func (c *class) restore(out []byte, places []place, in *cutter) {
 		be.PutUint16(b[2:], uint16(p.key))
 		be.PutUint32(b[4:], uint32(p.value))
 		b = b[RecordHeadSize:]
-		for i := range c.key {
-			b[i] = keys[i*c.n+j]
+		k, v := b[:c.key], b[p.key:p.key+c.value]
+		at := j
+		for i := range k {
+			k[i] = keys[at]
+			at += c.n
 		}
-		for i := range c.value {
-			b[p.key+i] = values[i*c.n+j]
+		at = j
+		for i := range v {
+			v[i] = values[at]
+			at += c.n
 		}
 	}
 	for _, p := range places {

@@ -66,8 +66,15 @@ const RecordHeadSize = 8
 // Size returns the packed length of the record in bytes.
 func (r *Record) Size() int { return RecordHeadSize + len(r.Key) + len(r.Value) }
 
-// parseRecord reads the record at the start of b.
-func parseRecord(b []byte) (Record, error) {
+// appendRecordHead begins a record with a key and a value of these lengths.
+func appendRecordHead(dst []byte, op Op, kind RecordKind, key, value int) []byte {
+	dst = append(dst, byte(op), byte(kind))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(key))
+	return binary.BigEndian.AppendUint32(dst, uint32(value))
+}
+
+// splitRecord finds the parts of the record at the start of b, whatever they mean.
+func splitRecord(b []byte) (Record, error) {
 	if len(b) < RecordHeadSize {
 		return Record{}, fmt.Errorf("%d of %d bytes: %w", len(b), RecordHeadSize, ErrTruncated)
 	}
@@ -77,12 +84,21 @@ func parseRecord(b []byte) (Record, error) {
 	if key+value > uint64(len(b)) {
 		return Record{}, fmt.Errorf("key of %d and value of %d bytes, %d left: %w", key, value, len(b), ErrTruncated)
 	}
+	r.Key, r.Value = b[:key:key], b[key:key+value:key+value]
+	return r, nil
+}
+
+// parseRecord reads the record of a batch at the start of b.
+func parseRecord(b []byte) (Record, error) {
+	r, err := splitRecord(b)
+	if err != nil {
+		return Record{}, err
+	}
 	if _, known := recordKinds[r.Kind]; r.Op != OpPut && r.Op != OpDelete || !known {
 		return Record{}, fmt.Errorf("operation %d, %v: %w", r.Op, r.Kind, ErrVersion)
 	}
-	if r.Op == OpDelete && value != 0 {
-		return Record{}, fmt.Errorf("delete of %v with a value of %d bytes: %w", r.Kind, value, ErrDamaged)
+	if r.Op == OpDelete && len(r.Value) != 0 {
+		return Record{}, fmt.Errorf("delete of %v with a value of %d bytes: %w", r.Kind, len(r.Value), ErrDamaged)
 	}
-	r.Key, r.Value = b[:key:key], b[key:key+value:key+value]
 	return r, nil
 }
