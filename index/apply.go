@@ -47,7 +47,8 @@ func (x *Index) Apply(batches []Batch, head Head, locate Locate) error {
 			return err
 		}
 		st.head = head
-		return putState(tx, &st, x.arena.take(valueHead+stateSize))
+		st.logged += logged(batches)
+		return writeState(tx, &st, &x.arena)
 	})
 	if err != nil {
 		x.arena = arena{}
@@ -63,6 +64,17 @@ func (x *Index) Apply(batches []Batch, head Head, locate Locate) error {
 		x.heals.Store(true)
 	}
 	return nil
+}
+
+// logged is about how much of the log batches are, in bytes.
+func logged(batches []Batch) (n uint64) {
+	for i := range batches {
+		n += chunkfmt.TagSize + chunkfmt.BatchHeaderSize
+		for j := range batches[i].Records {
+			n += uint64(batches[i].Records[j].Size())
+		}
+	}
+	return n
 }
 
 // update runs f in a write transaction and commits it, synced.

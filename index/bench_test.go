@@ -2,6 +2,7 @@ package index
 
 import (
 	"fmt"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -85,4 +86,29 @@ func BenchmarkOpen(b *testing.B) {
 	if err := x.Close(); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// BenchmarkImage reads an index of 150,000 files in pieces.
+func BenchmarkImage(b *testing.B) {
+	x := benchIndex(b)
+	for b.Loop() {
+		imageOf(b, x, 900<<10)
+	}
+	b.ReportMetric(10*benchFiles*float64(b.N)/b.Elapsed().Seconds(), "files/s")
+}
+
+// BenchmarkLoad makes an index of 150,000 files of its pieces.
+func BenchmarkLoad(b *testing.B) {
+	pieces := imageOf(b, benchIndex(b), 900<<10)
+	path := filepath.Join(b.TempDir(), "index")
+	for b.Loop() {
+		x, err := Load(path, testID, each(pieces))
+		if err == nil {
+			err = x.Close()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(10*benchFiles*float64(b.N)/b.Elapsed().Seconds(), "files/s")
 }

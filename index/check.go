@@ -30,6 +30,7 @@ const (
 	kindLeaf     = 0x02
 	kindMeta     = 0x04
 	kindFreelist = 0x10
+	bucketFlag   = 1 // of an element of the root bucket's leaves
 
 	boltMagic   = 0xED0CDAED
 	boltVersion = 2
@@ -229,7 +230,7 @@ func (c *checker) elements(b []byte, level int, least, most []byte, leaf leafFun
 
 // roots checks an element of the root bucket: one of this format's buckets.
 func (c *checker) roots(flags uint32, key, value []byte) error {
-	if flags != 1 || len(value) < bucketHead {
+	if flags != bucketFlag || len(value) < bucketHead {
 		return fmt.Errorf("%q is no bucket", key)
 	}
 	root := native.Uint64(value)

@@ -279,6 +279,21 @@ func drawRecord(t *rapid.T, m *model, seq *chunkfmt.Seq) chunkfmt.Record {
 	}
 }
 
+// drawBatch makes a batch of random records, perhaps with an archive at its end.
+func drawBatch(t *rapid.T, m *model, seq *chunkfmt.Seq) (b Batch) {
+	for range rapid.IntRange(0, 12).Draw(t, "records") {
+		r := drawRecord(t, m, seq)
+		m.changed = m.changed || r.Kind <= chunkfmt.RecExtent
+		b.Records = append(b.Records, r)
+	}
+	if rapid.IntRange(0, 2).Draw(t, "seal") == 0 {
+		n := uint32(len(m.sealed) + 1)
+		b.Records = append(b.Records, recArchive(n))
+		m.sealed, m.changed = append(m.sealed, n), false
+	}
+	return b
+}
+
 // drawExtent makes data or a hole of whole units, within n units from base on.
 func drawExtent(t *rapid.T, seq *chunkfmt.Seq, unit, base uint64, n int) chunkfmt.Extent {
 	at := base + unit*uint64(rapid.IntRange(0, n).Draw(t, "at"))
@@ -310,17 +325,9 @@ func TestModel(t *testing.T) {
 			noError(t, x.Apply(b, Head{Ordinal: 1, Seq: seq}, locateAll))
 		}
 		for range rapid.IntRange(1, 12).Draw(t, "batches") {
-			var b Batch
-			for range rapid.IntRange(0, 12).Draw(t, "records") {
-				r := drawRecord(t, m, &seq)
-				m.changed = m.changed || r.Kind <= chunkfmt.RecExtent
-				b.Records = append(b.Records, r)
-			}
-			if rapid.IntRange(0, 2).Draw(t, "seal") == 0 {
-				n := uint32(len(states) + 1)
-				b.Records = append(b.Records, recArchive(n))
-				m.sealed, m.changed = append(m.sealed, n), false
-				states[n] = m.dump()
+			b := drawBatch(t, m, &seq)
+			if n := len(m.sealed); n > len(states) {
+				states[uint32(n)] = m.dump()
 			}
 			all, pending = append(all, b), append(pending, b)
 			if rapid.Bool().Draw(t, "apply") {

@@ -32,7 +32,12 @@ func Open(path string, id Identity) (*Index, error) {
 	return x, nil
 }
 
-func open(path string, id Identity) (x *Index, err error) {
+func open(path string, id Identity) (*Index, error) { return openFile(path, id, openChecked) }
+
+type openFunc func(path string, flag int, mode os.FileMode) (*os.File, error)
+
+// openFile opens the file that get returns, which is locked and fit for bbolt.
+func openFile(path string, id Identity, get openFunc) (x *Index, err error) {
 	var file *os.File
 	options := &bolt.Options{
 		NoFreelistSync:  true,
@@ -40,7 +45,7 @@ func open(path string, id Identity) (x *Index, err error) {
 		InitialMmapSize: mapSize,
 		NoStatistics:    true,
 		OpenFile: func(path string, flag int, mode os.FileMode) (*os.File, error) {
-			f, err := openChecked(path, flag, mode)
+			f, err := get(path, flag, mode)
 			file = f
 			return f, err
 		},
@@ -123,8 +128,7 @@ func lock(f *os.File) error {
 func (x *Index) load(id Identity) error {
 	var st *state
 	err := x.view(func(tx *bolt.Tx, _ *section) error {
-		b := tx.Bucket(meta.now)
-		if b == nil {
+		if tx.Bucket(meta.now) == nil {
 			return nil
 		}
 		for _, name := range bucketNames() {
@@ -132,11 +136,8 @@ func (x *Index) load(id Identity) error {
 				return fmt.Errorf("%w: no bucket %q", ErrRebuild, name)
 			}
 		}
-		_, payload, err := unseal(stateKey, b.Get(stateKey))
-		if err != nil {
-			return err
-		}
-		if st, err = parseState(payload); err != nil {
+		var err error
+		if st, err = readState(tx); err != nil {
 			return err
 		}
 		first, _ := tx.Bucket(healed.now).Cursor().First()
@@ -164,20 +165,13 @@ func (x *Index) create(id Identity) error {
 				return fmt.Errorf("create bucket %s: %w", name, err)
 			}
 		}
-		return putState(tx, st, make([]byte, valueHead+stateSize))
+		return writeState(tx, st, &arena{})
 	})
 	if err != nil {
 		return err
 	}
 	x.state.Store(st)
 	return nil
-}
-
-// putState writes the state; v is memory for it that lasts until the commit.
-func putState(tx *bolt.Tx, st *state, v []byte) error {
-	st.put(v[valueHead:])
-	finish(stateKey, v, 0)
-	return tx.Bucket(meta.now).Put(stateKey, v)
 }
 
 // Close closes the index. Reads that are under way are waited for.

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	bolt "go.etcd.io/bbolt"
+
 	"coffer/chunkfmt"
 )
 
@@ -41,9 +43,14 @@ type state struct {
 	bytes   uint64
 	changed bool
 	unclean bool
+
+	logged, image uint64 // under loggedKey
 }
 
-const stateSize = 150
+const (
+	stateSize  = 150
+	loggedSize = 16
+)
 
 func (s *state) put(b []byte) {
 	binary.BigEndian.PutUint32(b, formatVersion)
@@ -92,4 +99,48 @@ func parseState(b []byte) (*state, error) {
 	s.head.Seq = chunkfmt.Seq(binary.BigEndian.Uint64(b[72:]))
 	copy(s.head.Chain[:], b[80:])
 	return s, nil
+}
+
+// readState gives the state as of a transaction.
+func readState(tx *bolt.Tx) (*state, error) {
+	b := tx.Bucket(meta.now)
+	_, payload, err := unseal(stateKey, b.Get(stateKey))
+	if err != nil {
+		return nil, err
+	}
+	st, err := parseState(payload)
+	if err != nil {
+		return nil, err
+	}
+	if v := b.Get(loggedKey); v != nil {
+		_, payload, err := unseal(loggedKey, v)
+		if err != nil {
+			return nil, err
+		}
+		if len(payload) != loggedSize {
+			return nil, fmt.Errorf("%w: %d bytes under %s, want %d", ErrRebuild, len(payload), loggedKey, loggedSize)
+		}
+		st.logged, st.image = binary.BigEndian.Uint64(payload), binary.BigEndian.Uint64(payload[8:])
+	}
+	return st, nil
+}
+
+// writeState writes the state; what it allocates from ar lasts until the commit.
+func writeState(tx *bolt.Tx, st *state, ar *arena) error {
+	b := tx.Bucket(meta.now)
+	v := ar.take(valueHead + stateSize)
+	st.put(v[valueHead:])
+	finish(stateKey, v, 0)
+	if err := b.Put(stateKey, v); err != nil {
+		return err
+	}
+	v = ar.take(valueHead + loggedSize)
+	st.putLogged(v[valueHead:])
+	finish(loggedKey, v, 0)
+	return b.Put(loggedKey, v)
+}
+
+func (s *state) putLogged(b []byte) {
+	binary.BigEndian.PutUint64(b, s.logged)
+	binary.BigEndian.PutUint64(b[8:], s.image)
 }

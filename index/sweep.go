@@ -119,7 +119,7 @@ func (x *Index) commit(f func(*bolt.Tx, *state) error) error {
 		if err := f(tx, &st); err != nil {
 			return err
 		}
-		return putState(tx, &st, make([]byte, valueHead+stateSize))
+		return writeState(tx, &st, &arena{})
 	})
 	if err != nil {
 		return err

@@ -24,8 +24,11 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // finish fills in the head of a value whose payload is in place.
 func finish(key, v []byte, since uint32) {
 	binary.BigEndian.PutUint32(v[4:], since)
-	binary.BigEndian.PutUint32(v, checksum(key, v))
+	seal(key, v)
 }
+
+// seal fills in the checksum of a value that has all else.
+func seal(key, v []byte) { binary.BigEndian.PutUint32(v, checksum(key, v)) }
 
 func checksum(key, v []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, v[4:])
