@@ -40,7 +40,7 @@ const (
 type compress struct {
 	w        *Writer
 	encoders [levelBetter + 1]*zstd.Encoder
-	columns  []byte // a batch by columns
+	columns  []byte // a batch or piece of a checkpoint by columns
 	scratch  []byte
 }
 
@@ -116,7 +116,7 @@ func (c *compress) group(g *group, p *pipeline.Port) ([]byte, error) {
 		if codec == chunkfmt.CodecColumns {
 			var ok bool
 			if c.columns, ok = chunkfmt.AppendColumns(c.columns[:0], g.plain); !ok {
-				return nil, fmt.Errorf("batch %v is none: %w", g.seq, chunkfmt.ErrDamaged)
+				return nil, fmt.Errorf("%v %v is none: %w", g.kind, g.seq, chunkfmt.ErrDamaged)
 			}
 			plain = c.columns
 		}
@@ -134,8 +134,11 @@ func (c *compress) group(g *group, p *pipeline.Port) ([]byte, error) {
 // choose decides by the data and by the queues.
 func (c *compress) choose(g *group, p *pipeline.Port) (chunkfmt.Codec, int8) {
 	way := c.w.cfg.Compression
-	if g.kind == chunkfmt.KindBatch {
+	switch g.kind {
+	case chunkfmt.KindBatch:
 		return chunkfmt.CodecColumns, levelBest
+	case chunkfmt.KindCheckpoint:
+		return chunkfmt.CodecColumns, levelDefault
 	}
 	if g.kind != chunkfmt.KindData {
 		return chunkfmt.CodecZstd, levelFastest

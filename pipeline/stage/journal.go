@@ -74,20 +74,17 @@ func (k *pack) meta(ctx context.Context, kind chunkfmt.Kind, payload, options []
 		k.port.FreeBuf(buf)
 		return fmt.Errorf("%v of %d bytes: %w", kind, len(payload), ErrTooLong)
 	}
-	k.send(buf, n, group{seq: k.log.next(), kind: kind, options: options}, mark)
+	g := group{seq: k.log.next(), kind: kind, options: options}
+	k.send(buf, n, g, mark, k.log.head())
 	return nil
 }
 
 // send sends the tag whose payload is the first n bytes of buf. mark comes true
-// with it.
-func (k *pack) send(buf *pipeline.Buffer, n int, g group, mark *waiter) {
+// with it, and then the log is stable up to head.
+func (k *pack) send(buf *pipeline.Buffer, n int, g group, mark *waiter, head Head) {
 	g.plain = buf.Data()[:n]
 	g.private = chunkfmt.Private{RawLen: uint32(n)}
-	p := &packed{groups: []group{g}, mark: mark}
-	if mark != nil {
-		p.head = k.log.head()
-	}
-	buf.Length, buf.Payload = n, p
+	buf.Length, buf.Payload = n, &packed{groups: []group{g}, mark: mark, head: head}
 	k.port.SendBuf(buf)
 }
 
@@ -243,7 +240,7 @@ func (b *batchSink) finish(journalled func(Journal), mark *waiter) error {
 func (b *batchSink) send(seq chunkfmt.Seq, n int, flags chunkfmt.Flags, mark *waiter) {
 	buf := b.buf
 	b.buf = nil
-	b.k.send(buf, n, group{seq: seq, kind: chunkfmt.KindBatch, flags: flags}, mark)
+	b.k.send(buf, n, group{seq: seq, kind: chunkfmt.KindBatch, flags: flags}, mark, b.k.log.head())
 }
 
 // end stamps the part at hand, n bytes of plaintext.

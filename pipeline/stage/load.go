@@ -6,7 +6,7 @@ import (
 )
 
 // What travels in Buffer.Payload: a *load from collect to pack, or a *waiter,
-// which is a marker; a *packed from pack to compress; a *sealed from there on.
+// which is a marker, or a *piece of a checkpoint; a *packed from pack to compress; a *sealed from there on.
 
 // load says which blocks lie in a buffer, in the order of their bytes.
 type load struct{ blocks []*Block }
@@ -16,7 +16,7 @@ type load struct{ blocks []*Block }
 type packed struct {
 	groups []group
 	mark   *waiter
-	head   Head // of the log behind the groups, if mark is set
+	head   Head // the log is stable up to there with the mark; zero: that is not told
 }
 
 // group is one group on its way to the medium.

@@ -31,6 +31,8 @@ type pack struct {
 	local   map[chunkfmt.Fingerprint]localPlace
 	pending []chunkfmt.GroupRecord // since the last batch
 	healed  []chunkfmt.Record      // likewise: what is found in groups that was lost in others
+	// checkpoint is the number of the first piece of the one that is under way.
+	checkpoint chunkfmt.Seq
 }
 
 type localPlace struct {
@@ -61,6 +63,8 @@ func (k *pack) Run(ctx context.Context, p *pipeline.Port) error {
 		case *waiter:
 			p.FreeBuf(buf)
 			err = k.mark(ctx, l)
+		case *piece:
+			k.piece(buf, l)
 		}
 		if err != nil {
 			return err

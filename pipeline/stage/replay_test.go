@@ -23,6 +23,12 @@ type replayed struct {
 	footed int                  // chunks with a footer
 	copies int                  // tags in mirror chunks
 	raw    int                  // bytes of all groups
+	pieces []storedPiece        // of checkpoints
+}
+
+type storedPiece struct {
+	tag     chunkfmt.Tag
+	payload []byte
 }
 
 // replay reads the log as recovery does: tags in order, until one is missing,
@@ -86,6 +92,8 @@ func replay(ctx context.Context, m media.Medium) (*replayed, error) {
 				r.groups[e.Tag.Seq] = plain
 				r.stored[e.Tag.Seq] = int(e.Tag.SealedLen)
 				r.raw += len(plain)
+			case chunkfmt.KindCheckpoint:
+				r.pieces = append(r.pieces, storedPiece{e.Tag, plain})
 			case chunkfmt.KindBatch:
 				parts = append(parts, plain)
 				if e.Tag.Flags&chunkfmt.FlagMore == 0 {

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// waiter is a marker on its way.
+// waiter is a marker, or a piece of a checkpoint, on its way.
 type waiter struct {
 	Marker
 	told bool // guarded by waiters.mu

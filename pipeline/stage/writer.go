@@ -154,7 +154,7 @@ func (w *Writer) Detach() error {
 func (w *Writer) ack(seq chunkfmt.Seq, mark *waiter, head Head) {
 	w.mu.Lock()
 	w.acked = max(w.acked, seq)
-	if mark != nil {
+	if mark != nil && head.Seq != 0 {
 		w.head = head
 	}
 	w.mu.Unlock()
