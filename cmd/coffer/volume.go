@@ -38,6 +38,7 @@ type volumeOptions struct {
 	notes          io.Writer // what the user is told besides; nil: nothing
 	archiveEvery   time.Duration
 	spool          spoolOptions
+	checkpoint     byteSize // behind so much log one is written; 0: as the mover does
 }
 
 func (o *volumeOptions) add(flags *pflag.FlagSet) {
@@ -55,6 +56,8 @@ func (o *volumeOptions) addLimits(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.timeout, "timeout", 0, "fail what waits for a server that has not answered for so long; 0: wait")
 	o.spool.add(flags)
 	addFault(flags, &o.fault)
+	flags.Var(&o.checkpoint, "checkpoint-after", "write a checkpoint when so much log is behind the last one")
+	flags.MarkHidden("checkpoint-after") // fails only for a flag that is not there
 }
 
 func addFault(flags *pflag.FlagSet, fault *string) {
@@ -178,7 +181,7 @@ func (s *opened) moverOptions(o *volumeOptions, holder string) (mover.Options, e
 		CatalogPath: catalogPath(s.path, s.volume),
 		Holder:      holder, Program: "coffer " + version,
 		Buffers: o.buffers, CacheBytes: int64(o.cache), DedupBytes: dedupBytes, DedupResized: limitHeap,
-		AcceptRollback: o.acceptRollback, Faults: faults, Log: slog.Default(),
+		CheckpointAfter: uint64(o.checkpoint), AcceptRollback: o.acceptRollback, Faults: faults, Log: slog.Default(),
 	}, err
 }
 
@@ -251,6 +254,11 @@ func (v *volume) close(ctx context.Context) error {
 	_, sealed, err := v.tree.Snapshot(ctx, "")
 	if sealed {
 		v.applyPolicy(ctx)
+	}
+	if lost == nil && err == nil {
+		if err := v.source.Checkpoint(ctx); err != nil {
+			slog.Warn("no checkpoint was written: whoever has no index has more log to read", "cause", err)
+		}
 	}
 	err = errors.Join(err, v.tree.Close(ctx))
 	if v.tree.Failed() != nil || errors.Is(err, media.ErrFull) || errors.Is(err, agent.ErrAway) {

@@ -11,7 +11,8 @@ import (
 // is applied that was not acknowledged, so the head applied is one acknowledged.
 type Index struct {
 	*index.Index
-	heads *headFile
+	heads       *headFile
+	checkpoints *checkpointer
 }
 
 // Apply applies batches and remembers their head, see index.Index.Apply.
@@ -19,6 +20,7 @@ func (x Index) Apply(batches []index.Batch, head index.Head, locate index.Locate
 	if err := x.Index.Apply(batches, head, locate); err != nil {
 		return err
 	}
+	x.checkpoints.seal(batches)
 	return x.heads.Set(head)
 }
 
@@ -27,8 +29,7 @@ func (s *Source) indexPath() string { return filepath.Join(s.o.StateDir, "index.
 // openIndex opens the index; one that is not to be trusted is thrown away, since
 // the log has all of it.
 func (s *Source) openIndex() (*index.Index, error) {
-	id := index.Identity{Store: s.o.Store, Volume: s.keys.ID}
-	x, err := index.Open(s.indexPath(), id)
+	x, err := index.Open(s.indexPath(), s.identity())
 	if !errors.Is(err, index.ErrRebuild) {
 		return x, err
 	}
@@ -36,7 +37,11 @@ func (s *Source) openIndex() (*index.Index, error) {
 	if err := index.Remove(s.indexPath()); err != nil {
 		return nil, err
 	}
-	return index.Open(s.indexPath(), id)
+	return index.Open(s.indexPath(), s.identity())
+}
+
+func (s *Source) identity() index.Identity {
+	return index.Identity{Store: s.o.Store, Volume: s.keys.ID}
 }
 
 // resetIndex throws the index away and opens an empty one in its place.

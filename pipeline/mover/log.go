@@ -43,8 +43,9 @@ type log struct {
 	// behind it was not acknowledged there and may be torn. nil: there is no spool.
 	spooled func(ordinal uint32) chunkfmt.Seq
 
-	mu      sync.Mutex // guards sealers; nothing is locked after it
-	sealers map[uint32]*chunkfmt.Sealer
+	mu          sync.Mutex // guards what follows; nothing is locked after it
+	sealers     map[uint32]*chunkfmt.Sealer
+	directories []*directory // those read last
 }
 
 func newLog(m media.Medium, store chunkfmt.StoreID, keys *chunkfmt.VolumeKeys) *log {
@@ -90,6 +91,15 @@ func (l *log) sessions(ctx context.Context, from uint32) ([]*session, error) {
 	return all, nil
 }
 
+// from leaves out the sessions before an ordinal.
+func from(all []*session, ordinal uint32) []*session {
+	i := slices.IndexFunc(all, func(s *session) bool { return s.ordinal >= ordinal })
+	if i < 0 {
+		return nil
+	}
+	return all[i:]
+}
+
 // following calls f with a chunk. If that one is gone because a cleaner has written it anew, f is called with what it was
 // written anew as.
 func (l *log) following(ctx context.Context, c chunk, f func(chunk) error) error {
@@ -122,6 +132,9 @@ var errNoHeader = errors.New("no session header")
 // readHeader reads the session header, from its first chunk or from the mirror
 // of that, or from both.
 func (l *log) readHeader(ctx context.Context, s *session) error {
+	if s.sealer != nil {
+		return nil // it was read before
+	}
 	var causes []error
 	for _, c := range s.firstChunks() {
 		err := l.following(ctx, c, func(c chunk) error { return l.headerFrom(ctx, s, c) })

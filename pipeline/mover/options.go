@@ -34,6 +34,11 @@ type Options struct {
 
 	// Follow is for a Reader whose view is to be brought up to date.
 	Follow bool
+	// CheckpointAfter is how many bytes of log, as they are before compression, are too few to be worth a
+	// checkpoint; 32 MiB.
+	CheckpointAfter uint64
+	// FromLog leaves checkpoints alone where an index is made.
+	FromLog bool
 
 	AcceptRollback bool         // go on with a store that does not extend what was acknowledged here
 	Faults         stage.Faults // deliberate defects, for negative controls of crash tests only

@@ -40,8 +40,17 @@ func (s *Source) acknowledged() index.Head {
 }
 
 func (s *Source) catchUp(ctx context.Context, acked index.Head) (beginning, error) {
+	s.loaded, s.passed = nil, 0
+	if s.index.Head().Seq == 0 && !s.o.FromLog {
+		if err := s.load(ctx); err != nil {
+			return beginning{}, err
+		}
+	}
 	applied := s.index.Head()
 	from := applied.Ordinal
+	if acked.Seq != 0 {
+		from = min(from, acked.Ordinal) // it may lie before a checkpoint, and is proved all the same
+	}
 	if s.spool != nil {
 		from = s.spool.from(from)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"coffer/chunkfmt"
 	"coffer/index"
@@ -20,7 +21,8 @@ type replayer struct {
 	*log
 	slog *slog.Logger
 	// apply takes what was read: whole batches, the head after them and the
-	// places of the groups that they name. The replayer reuses nothing of it.
+	// places of the groups that they name. The replayer reuses nothing of it, and reads
+	// on meanwhile; one call at a time.
 	apply func(batches []index.Batch, head index.Head, locate index.Locate) error
 
 	acked index.Head // what this machine knows to be acknowledged; zero: nothing
@@ -36,6 +38,16 @@ type replayer struct {
 	records int
 	places  map[chunkfmt.Seq]chunkfmt.Location
 	hole    chunkfmt.Removed // from the first to the last number below the watermark that no tag has; zero: there is none
+
+	applying chan *applying // one at a time, by a goroutine of its own
+	applied  chan error     // how it went
+}
+
+// applying is what is to be applied.
+type applying struct {
+	batches []index.Batch
+	head    index.Head
+	places  map[chunkfmt.Seq]chunkfmt.Location
 }
 
 type part struct {
@@ -54,8 +66,26 @@ var (
 	errGap = errors.New("end of the chunk")
 )
 
-// run reads the sessions of path from the head on.
+// run reads the sessions of path from the head on. What was read is applied while more is read.
 func (r *replayer) run(ctx context.Context, path []*session, head index.Head) error {
+	r.applying, r.applied = make(chan *applying), make(chan error, 1)
+	r.applied <- nil
+	var applier sync.WaitGroup
+	applier.Go(func() {
+		for a := range r.applying {
+			r.applied <- r.apply(a.batches, a.head, a.locate)
+		}
+	})
+	err := r.read(ctx, path, head)
+	if err == nil {
+		err = r.flush()
+	}
+	close(r.applying)
+	applier.Wait()
+	return errors.Join(err, <-r.applied)
+}
+
+func (r *replayer) read(ctx context.Context, path []*session, head index.Head) error {
 	r.head, r.chain = head, head.Chain
 	r.places = map[chunkfmt.Seq]chunkfmt.Location{}
 	for i, s := range path {
@@ -77,7 +107,7 @@ func (r *replayer) run(ctx context.Context, path []*session, head index.Head) er
 			return err
 		}
 	}
-	return r.flush()
+	return nil
 }
 
 // enter begins a session: its header says where it goes on.
@@ -109,7 +139,13 @@ func (r *replayer) session(ctx context.Context, s, successor *session) error {
 		}
 	}
 	m := r.mirror(s)
-	for _, c := range s.data {
+	first := 0
+	if r.next.Number() > 1 {
+		if i, ok := r.reaching(ctx, s, r.next); ok {
+			first = max(i, 0)
+		}
+	}
+	for _, c := range s.data[first:] {
 		err := r.chunk(ctx, s, c, m, w)
 		if errors.Is(err, errEnd) {
 			break
@@ -197,9 +233,12 @@ func (r *replayer) entries(ctx context.Context, s *session, c chunk) (entries []
 	return entries, err
 }
 
-// entriesOf is entries of a chunk that is there.
-func (r *replayer) entriesOf(ctx context.Context, s *session, c chunk) ([]chunkfmt.Entry, error) {
-	entries, err := r.scans.of(c, func(seen *scan) error { return r.scan(ctx, s, c, seen) })
+// entriesOf is entries of a chunk that is there. They are not to be changed.
+func (r *replayer) entriesOf(ctx context.Context, s *session, c chunk) (entries []chunkfmt.Entry, err error) {
+	if r.scans == nil {
+		return r.entriesFrom(ctx, s, c)
+	}
+	entries, err = r.scans.of(c, func(seen *scan) error { return r.scan(ctx, s, c, seen) })
 	if c.before != 0 {
 		entries = slices.DeleteFunc(entries, func(e chunkfmt.Entry) bool { return e.Tag.Seq >= c.before })
 	}
@@ -209,7 +248,7 @@ func (r *replayer) entriesOf(ctx context.Context, s *session, c chunk) ([]chunkf
 // scan adds what a chunk holds beyond what was seen of it.
 func (r *replayer) scan(ctx context.Context, s *session, c chunk, seen *scan) error {
 	reader := media.Reader(ctx, r.medium, c.name)
-	sc := chunkfmt.NewScanner(reader, c.size)
+	sc := chunkfmt.NewScanner(&peeker{r: reader}, c.size)
 	if h, err := sc.Header(); err == nil && h.Session != s.id {
 		return fmt.Errorf("%w: %s belongs to another session %d", ErrForked, c.name, s.ordinal)
 	} else if err != nil && !isFormatError(err) {
@@ -251,7 +290,9 @@ func (r *replayer) chunkOf(ctx context.Context, s *session, c chunk, m *mirror, 
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
+	batches := r.readAhead(ctx, s, c, entries, w)
+	defer batches.stop()
+	for i, e := range entries {
 		if e.Tag.Last() < r.next || e.Tag.Seq.Ordinal() != s.ordinal {
 			continue
 		}
@@ -274,38 +315,47 @@ func (r *replayer) chunkOf(ctx context.Context, s *session, c chunk, m *mirror, 
 				return errGap
 			}
 		}
-		if err := r.take(ctx, s, c, e, m, w); err != nil {
+		if e.Tag.Kind == chunkfmt.KindBatch {
+			payload, err1 := batches.payload(i)
+			err = r.takeBatch(ctx, c, e, m, w, payload, err1)
+		} else {
+			err = r.take(ctx, c, e, m, w)
+		}
+		if err != nil {
 			return err
 		}
+		r.next = e.Tag.Last() + 1
 	}
 	return nil
 }
 
-// take handles the tag of the next number.
-func (r *replayer) take(ctx context.Context, s *session, c chunk, e chunkfmt.Entry, m *mirror, w *window) error {
+// takeBatch handles the batch part of the next number, whose payload was read, or not.
+func (r *replayer) takeBatch(
+	ctx context.Context, c chunk, e chunkfmt.Entry, m *mirror, w *window, payload []byte, err error,
+) error {
+	seq := e.Tag.Seq
+	if err != nil {
+		if !isFormatError(err) {
+			return err
+		}
+		if seq > w.stable {
+			return r.orGap(ctx, m)
+		}
+		if payload, err = m.payload(ctx, seq); err != nil {
+			return fmt.Errorf("%w: batch %v of %s, and its copy: %w", ErrDamaged, seq, c.name, err)
+		}
+		r.slog.Warn("a batch is damaged, its copy is used", "chunk", c.name, "seq", seq.String())
+	}
+	return r.batch(e.Tag, payload)
+}
+
+// take handles the tag of the next number, which is not a batch.
+func (r *replayer) take(ctx context.Context, c chunk, e chunkfmt.Entry, m *mirror, w *window) error {
 	seq := e.Tag.Seq
 	switch e.Tag.Kind {
 	case chunkfmt.KindGone:
 		// Removed, says whoever cleaned; the log has to say so too, see missing.
 		r.passed(r.next, e.Tag.Last())
-		seq = e.Tag.Last()
-	case chunkfmt.KindBatch:
-		payload, err := r.open(ctx, s.sealer, c.name, e)
-		if err != nil {
-			if !isFormatError(err) {
-				return err
-			}
-			if seq > w.stable {
-				return r.orGap(ctx, m)
-			}
-			if payload, err = m.payload(ctx, seq); err != nil {
-				return fmt.Errorf("%w: batch %v of %s, and its copy: %w", ErrDamaged, seq, c.name, err)
-			}
-			r.slog.Warn("a batch is damaged, its copy is used", "chunk", c.name, "seq", seq.String())
-		}
-		if err := r.batch(e.Tag, payload); err != nil {
-			return err
-		}
 	default:
 		// What was not acknowledged may be half on the medium.
 		if seq > w.stable {
@@ -321,7 +371,6 @@ func (r *replayer) take(ctx context.Context, s *session, c chunk, e chunkfmt.Ent
 			r.places[seq] = chunkfmt.Location{Chunk: c.id, Offset: uint64(e.At), Length: uint32(e.Tag.StoredLen())}
 		}
 	}
-	r.next = seq + 1
 	return nil
 }
 
@@ -420,20 +469,25 @@ func (r *replayer) batch(tag chunkfmt.Tag, payload []byte) error {
 	return nil
 }
 
-// flush applies what was read.
+// flush has what was read applied, once what was read before is.
 func (r *replayer) flush() error {
-	locate := func(seq chunkfmt.Seq) (chunkfmt.Location, bool) {
-		at, ok := r.places[seq]
-		return at, ok
-	}
-	if err := r.apply(r.batches, r.head, locate); err != nil {
+	if err := <-r.applied; err != nil {
+		r.applied <- nil // told of here
 		return err
 	}
-	for seq := range r.places {
-		if seq <= r.head.Seq {
-			delete(r.places, seq)
+	a := &applying{batches: r.batches, head: r.head, places: r.places}
+	r.places = map[chunkfmt.Seq]chunkfmt.Location{}
+	for seq, at := range a.places {
+		if seq > a.head.Seq {
+			r.places[seq] = at
 		}
 	}
+	r.applying <- a
 	r.batches, r.records = nil, 0
 	return nil
+}
+
+func (a *applying) locate(seq chunkfmt.Seq) (chunkfmt.Location, bool) {
+	at, ok := a.places[seq]
+	return at, ok
 }

@@ -40,7 +40,12 @@ type Source struct {
 	groups  *stage.Groups
 	writer  *stage.Writer
 	pipe    *pipeline.Pipe
-	ordinal uint32         // of the session
+	ordinal uint32 // of the session
+
+	loaded      *Loaded // what the index was made of just now; nil: it was there, or of the log
+	passed      int     // newer checkpoints that could not be used
+	checkpoints checkpointer
+
 	closers []func() error // in the order in which they were opened
 }
 
@@ -108,6 +113,9 @@ func (o *Options) defaults() {
 	}
 	if o.DedupBytes == 0 {
 		o.DedupBytes = 64 << 20
+	}
+	if o.CheckpointAfter == 0 {
+		o.CheckpointAfter = defaultCheckpointAfter
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
@@ -264,6 +272,11 @@ func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) erro
 	if s.spool != nil {
 		s.spool.watch(s.pipe)
 	}
+	s.checkpoints = checkpointer{
+		after: s.o.CheckpointAfter, index: s.index, writer: s.writer, log: s.o.Log,
+		turn: make(chan struct{}, 1), sealed: make(chan struct{}, 1),
+	}
+	s.checkpoints.start(context.WithoutCancel(ctx))
 	return nil
 }
 
@@ -325,7 +338,7 @@ func (s *Source) Writer() *stage.Writer { return s.writer }
 
 // Index is the view of the log. To keep the head file right, apply through
 // Source.Apply and not through it.
-func (s *Source) Index() Index { return Index{s.index, s.heads} }
+func (s *Source) Index() Index { return Index{s.index, s.heads, &s.checkpoints} }
 
 // Close waits for the pipe, which ends after a marker MarkEnd went through it or
 // after it has failed, and closes everything. It returns why the pipe failed, if
@@ -333,6 +346,7 @@ func (s *Source) Index() Index { return Index{s.index, s.heads} }
 func (s *Source) Close() error {
 	var err error
 	if s.pipe != nil {
+		s.checkpoints.stop()
 		err = s.pipe.Wait()
 		err = errors.Join(err, s.writer.Detach(), s.pipe.Close())
 	}

@@ -105,7 +105,7 @@ func (r *replayer) chainAt(ctx context.Context, s *session, seq chunkfmt.Seq) (c
 
 // headerOf reads the batch part of number seq.
 func (r *replayer) headerOf(ctx context.Context, s *session, seq chunkfmt.Seq) (chunkfmt.BatchHeader, []byte, error) {
-	payload, err := r.payloadOf(ctx, s, seq)
+	payload, err := r.payloadOf(ctx, s, seq, chunkfmt.KindBatch)
 	if err != nil {
 		return chunkfmt.BatchHeader{}, nil, err
 	}
@@ -121,14 +121,15 @@ func (r *replayer) headerOf(ctx context.Context, s *session, seq chunkfmt.Seq) (
 	return header, payload, nil
 }
 
-// payloadOf finds the batch part of number seq in the session's chunks, the
-// newest first, or in the mirror.
-func (r *replayer) payloadOf(ctx context.Context, s *session, seq chunkfmt.Seq) ([]byte, error) {
+// payloadOf finds the metadata of number seq in the session's chunks, the newest that
+// can hold it first, or in the mirror.
+func (r *replayer) payloadOf(ctx context.Context, s *session, seq chunkfmt.Seq, kind chunkfmt.Kind) ([]byte, error) {
 	var cause error
-	for i := len(s.data) - 1; i >= 0; i-- {
+	i, _ := r.reaching(ctx, s, seq)
+	for ; i >= 0; i-- {
 		var payload []byte
 		err := r.following(ctx, s.data[i], func(c chunk) (err error) {
-			payload, err = r.payloadIn(ctx, s, c, seq)
+			payload, err = r.payloadIn(ctx, s, c, seq, kind)
 			return err
 		})
 		if err == nil && payload != nil {
@@ -145,21 +146,23 @@ func (r *replayer) payloadOf(ctx context.Context, s *session, seq chunkfmt.Seq) 
 	case err == nil:
 		return payload, nil
 	case cause != nil:
-		return nil, fmt.Errorf("%w: batch %v, and its copy: %w", ErrDamaged, seq, errors.Join(cause, err))
+		return nil, fmt.Errorf("%w: %v %v, and its copy: %w", ErrDamaged, kind, seq, errors.Join(cause, err))
 	case errors.Is(err, errNoCopy):
 		return nil, fmt.Errorf("%v: %w", seq, errNotThere)
 	}
 	return nil, err
 }
 
-// payloadIn reads the batch part of number seq in a chunk; nil: it is not there.
-func (r *replayer) payloadIn(ctx context.Context, s *session, c chunk, seq chunkfmt.Seq) ([]byte, error) {
+// payloadIn reads the metadata of number seq in a chunk; nil: it is not there.
+func (r *replayer) payloadIn(
+	ctx context.Context, s *session, c chunk, seq chunkfmt.Seq, kind chunkfmt.Kind,
+) ([]byte, error) {
 	entries, err := r.entriesOf(ctx, s, c)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
-		if e.Tag.Seq == seq && e.Tag.Kind == chunkfmt.KindBatch {
+		if e.Tag.Seq == seq && e.Tag.Kind == kind {
 			return r.open(ctx, s.sealer, c.name, e)
 		}
 	}
