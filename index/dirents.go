@@ -1,7 +1,6 @@
 package index
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -149,6 +148,6 @@ func (a *applier) supersedeParents(now, past *bolt.Bucket) error {
 }
 
 func sorted(p []put) []put {
-	slices.SortFunc(p, func(a, b put) int { return bytes.Compare(a.key, b.key) })
+	slices.SortFunc(p, func(a, b put) int { return compareKeys(a.key, b.key) })
 	return p
 }

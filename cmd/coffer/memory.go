@@ -14,6 +14,15 @@ const (
 	heapBytes = 132 << 20
 )
 
+// spendHeap has the collector come seldom, as long as there is room below a limit: for a process that does one thing
+// and ends.
+func spendHeap() {
+	if os.Getenv("GOMEMLIMIT") == "" && os.Getenv("GOGC") == "" {
+		debug.SetMemoryLimit(2 * heapBytes)
+		debug.SetGCPercent(400)
+	}
+}
+
 // limitHeap has the collector work harder before the heap gets larger than it has to be beside a table of known
 // blocks of so many bytes. The table is part of the heap but never garbage: a limit that did not grow with it would
 // leave the less room the more blocks there are, until the collector begins again as soon as it has ended. The pipe's

@@ -46,6 +46,7 @@ func runRebuild(ctx context.Context, o *rebuildOptions) error {
 		return errors.Join(err, s.close())
 	}
 	options.FromLog = o.fromLog
+	spendHeap()
 	r, err := mover.Rebuild(ctx, options)
 	if err = errors.Join(err, s.close()); err != nil {
 		return err

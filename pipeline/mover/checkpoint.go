@@ -93,7 +93,7 @@ func (c *checkpointer) write(ctx context.Context) error {
 		return err
 	}
 	c.index.Checkpointed(im)
-	c.log.Info("a checkpoint was written", "head", im.Head().Seq.String(), "bytes", im.Total())
+	c.log.Debug("a checkpoint was written", "head", im.Head().Seq.String(), "bytes", im.Total())
 	return nil
 }
 

@@ -38,7 +38,7 @@ func (s *Source) load(ctx context.Context) error {
 			used, err := l.try(ctx, found, last)
 			if err == nil {
 				s.loaded = used
-				s.o.Log.Info("the index was made of a checkpoint", "last piece", last.String(), "head", used.Head.String())
+				s.o.Log.Debug("the index was made of a checkpoint", "last piece", last.String(), "head", used.Head.String())
 				return nil
 			}
 			if ctx.Err() != nil {

@@ -440,7 +440,8 @@ func (r *replayer) passed(first, last chunkfmt.Seq) {
 // batch takes one batch part; the last one makes the batch take effect.
 func (r *replayer) batch(tag chunkfmt.Tag, payload []byte) error {
 	header, records := chunkfmt.ParseBatch(payload)
-	p := part{header: header}
+	const usual = 50 // bytes of a record; memory for a few more
+	p := part{header: header, records: make([]chunkfmt.Record, 0, len(payload)/usual+1)}
 	for record, err := range records {
 		if err != nil {
 			return fmt.Errorf("%w: batch %v: %w", ErrDamaged, tag.Seq, err)
@@ -455,8 +456,8 @@ func (r *replayer) batch(tag chunkfmt.Tag, payload []byte) error {
 	if tag.Flags&chunkfmt.FlagMore != 0 {
 		return nil
 	}
-	whole := index.Batch{Header: r.parts[0].header}
-	for _, p := range r.parts {
+	whole := index.Batch{Header: r.parts[0].header, Records: r.parts[0].records}
+	for _, p := range r.parts[1:] {
 		whole.Records = append(whole.Records, p.records...)
 	}
 	r.parts = nil
