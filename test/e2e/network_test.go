@@ -83,6 +83,53 @@ func TestTwoMachines(t *testing.T) {
 	}
 }
 
+// TestNewClient: a machine that comes to a volume for the first time has its tree and its archives without reading much
+// of what is stored: a checkpoint, and the log behind it. So it is again when the server has lost its catalog, and when
+// the writer has crashed.
+func TestNewClient(t *testing.T) {
+	two := newTwoMachines(t)
+	m := two.laptop.Mount(t, two.server.Invite(t, "laptop", two.server.Address), two.mnt, "--checkpoint-after", "16KiB")
+	rig.CopyTree(t, filepath.Join(goRoot(t), "src", "net"), m.Path("tree"))
+	before := rig.ReadTree(t, m.Path("tree"))
+	two.laptop.Run(t, "snapshot", two.mnt, "-m", "before")
+	for k := range 8 { // what a checkpoint need not say of files is what they were before
+		rig.Output(t, "chmod", "-R", fmt.Sprintf("u=rwX,go=%s", []string{"r", "rX", "w", ""}[k%4]), m.Path("tree"))
+		two.laptop.Run(t, "sync", two.mnt)
+	}
+	m.Unmount(t)
+	m = two.laptop.Mount(t, two.addr, two.mnt)
+	rig.Must(t, os.Rename(m.Path("tree", "url"), m.Path("tree", "moved")))
+	m.Sync(t)
+	after := rig.ReadTree(t, m.Path("tree"))
+	m.Kill()
+
+	recovery := filepath.Join(two.dir, "recovery")
+	rig.Must(t, os.WriteFile(recovery, []byte(two.laptop.Run(t, "key", "export", two.addr)), 0o600))
+	newcomer := func(name string) *rig.User {
+		t.Helper()
+		host := two.net.Host(t)
+		u := host.User(t, filepath.Join(two.dir, name))
+		u.Run(t, "key", "import", two.server.Invite(t, name, two.server.Address, "--with", "laptop"), recovery)
+		start := host.Received(t)
+		out := u.Run(t, "ls", two.addr+":/tree")
+		read, stored := host.Received(t)-start, rig.Stored(t, two.server.Store)
+		t.Logf("%s: %d bytes read to list a directory, of %d that are stored", name, read, stored)
+		if read > stored/8 || !strings.Contains(out, "moved") {
+			t.Errorf("%s read %d bytes of %d to list a directory:\n%s", name, read, stored, out)
+		}
+		return u
+	}
+	newcomer("third") // while the dead writer has its lease
+	two.laptop.Mount(t, two.addr, two.mnt).Unmount(t)
+	two.server.Stop()
+	rig.DropCatalogs(t, two.server.Store)
+	rig.Must(t, two.server.Start())
+	m = newcomer("fourth").Mount(t, two.addr, two.mnt)
+	rig.Same(t, "fourth", after, rig.ReadTree(t, m.Path("tree")))
+	rig.Same(t, "fourth, an archive", before, rig.ReadTree(t, m.Path(".snapshots", "before", "tree")))
+	m.Unmount(t)
+}
+
 // TestServerAway: what the index knows answers while the server is away, what waits for it goes on when it is back, and
 // with --timeout it fails instead.
 func TestServerAway(t *testing.T) {

@@ -33,7 +33,7 @@ func TestRot(t *testing.T) {
 	t.Logf("COFFER_SEED=%d", seed)
 	rng := rand.New(rand.NewPCG(seed, 2))
 	p := newPlace(t)
-	m := p.mount(t)
+	m := p.mount(t, "--checkpoint-after", "1KiB")
 	want := map[string][]byte{}
 	for i := range 30 {
 		name := fmt.Sprintf("file%02d", i)
@@ -111,6 +111,7 @@ func flips(t *testing.T, rng *rand.Rand, store string) []flip {
 	kinds := map[chunkfmt.Kind]string{
 		chunkfmt.KindData: "data", chunkfmt.KindBatch: "batch", chunkfmt.KindSessionHeader: "session header",
 		chunkfmt.KindSessionFooter: "session footer", chunkfmt.KindArchiveHeader: "archive header", chunkfmt.KindArchiveFooter: "archive footer",
+		chunkfmt.KindCheckpoint: "checkpoint",
 	}
 	var all []flip
 	for _, path := range rig.Chunks(t, store) {

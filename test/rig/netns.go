@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -62,6 +63,19 @@ func (h *NetHost) Limit(tb testing.TB, rate int) {
 		Output(tb, "tc", "-n", end[0], "qdisc", "replace", "dev", end[1], "root", "tbf",
 			"rate", fmt.Sprintf("%dbps", rate), "burst", "64kb", "latency", "100ms")
 	}
+}
+
+// Received is how many bytes have come to the host from the network.
+func (h *NetHost) Received(tb testing.TB) int64 {
+	tb.Helper()
+	out := Output(tb, "ip", "-n", h.Name, "-j", "-s", "link", "show", "dev", "eth0")
+	var links []struct {
+		Stats64 struct {
+			Rx struct{ Bytes int64 }
+		}
+	}
+	Must(tb, json.Unmarshal([]byte(out), &links))
+	return links[0].Stats64.Rx.Bytes
 }
 
 // User makes a user on the host, whose folders are under home.
