@@ -29,6 +29,7 @@ type options struct {
 	mib        int
 	small      int
 	overwrites int
+	many       int
 	tree       string
 	only       *regexp.Regexp
 	flags      []string // more for coffer mount and put
@@ -45,6 +46,7 @@ func main() {
 	flag.IntVar(&o.mib, "mib", 2048, "`MiB` of incompressible data")
 	flag.IntVar(&o.small, "small", 20_000, "small `files` of 4 KiB")
 	flag.IntVar(&o.overwrites, "overwrites", 1_000_000, "`pages` of a file that are overwritten at random")
+	flag.IntVar(&o.many, "many", 200_000, "`files` of which the index is made anew, 130,000 at least; 1,000,000 take some 6 GiB")
 	flag.StringVar(&o.tree, "tree", "", "the `tree` to store; that of the Go distribution by default")
 	flag.StringVar(&only, "only", "", "only rows `work/subject` that match")
 	flag.StringVar(&flags, "flags", "", "more `flags` for coffer mount and put")
@@ -103,6 +105,9 @@ func bench(o options) error {
 		return err
 	}
 	if err := benchScattered(o); err != nil {
+		return err
+	}
+	if err := benchRebuild(o); err != nil {
 		return err
 	}
 	return benchHistory(o)
