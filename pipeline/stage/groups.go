@@ -13,6 +13,8 @@ type Records interface {
 	// Group gives the record of group seq and a hint where it lies, which may
 	// be zero or wrong; false if there is none.
 	Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location, bool, error)
+	// GroupsFrom calls f with the groups whose numbers are first or above, ascending, until f returns false.
+	GroupsFrom(first chunkfmt.Seq, f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error
 	// Healed gives the blocks of group seq that other groups hold, because seq is
 	// damaged, ascending by their offset; nearly always none. Called at each read.
 	Healed(seq chunkfmt.Seq) ([]chunkfmt.Healed, error)
@@ -54,6 +56,7 @@ type GroupsConfig struct {
 type Groups struct {
 	cfg   GroupsConfig
 	cache *cache
+	walks walks
 
 	slots chan struct{} // one for each prefetch under way
 	stop  context.CancelFunc
@@ -115,6 +118,9 @@ func (g *Groups) stored(ctx context.Context, seq chunkfmt.Seq, p []byte, off uin
 			return err
 		}
 	}
+	if g.walks.read(seq) {
+		g.prefetchBehind(seq)
+	}
 	it, err := g.item(ctx, seq)
 	if err != nil {
 		return err
@@ -153,6 +159,18 @@ func (g *Groups) Prefetch(seqs ...chunkfmt.Seq) {
 		if !g.prefetch(seq) {
 			return
 		}
+	}
+}
+
+// prefetchBehind prefetches the groups that follow seq in the log.
+func (g *Groups) prefetchBehind(seq chunkfmt.Seq) {
+	var next []chunkfmt.Seq
+	err := g.cfg.Records.GroupsFrom(seq+1, func(rec chunkfmt.GroupRecord, _ chunkfmt.Location) bool {
+		next = append(next, rec.Seq)
+		return len(next) < prefetches
+	})
+	if err == nil { // else it shows to who needs them
+		g.Prefetch(next...)
 	}
 }
 

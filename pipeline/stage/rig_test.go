@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 
 	"coffer/chunkfmt"
@@ -59,6 +61,17 @@ func (x *memIndex) Healed(seq chunkfmt.Seq) ([]chunkfmt.Healed, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.healed[seq], nil
+}
+
+func (x *memIndex) GroupsFrom(first chunkfmt.Seq, f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, seq := range slices.Sorted(maps.Keys(x.groups)) {
+		if seq >= first && !f(x.groups[seq], chunkfmt.Location{}) {
+			break
+		}
+	}
+	return nil
 }
 
 func (x *memIndex) Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location, bool, error) {

@@ -169,7 +169,7 @@ func keep(o options, s subject, versions [][]string) (got kept, err error) {
 
 // copySnapshot times a copy of the last state out of a mount that has just been made.
 func copySnapshot(o options, name string, versions [][]string) (time.Duration, error) {
-	s := subjects[slices.IndexFunc(subjects, func(s subject) bool { return s.name == name })]
+	s := subjectNamed(name)
 	p, clean, err := prepared(o, s)
 	if err != nil {
 		return 0, err

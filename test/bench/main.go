@@ -7,7 +7,8 @@
 // counts as written when the program says that it is stable, `coffer sync` included. Reads are
 // made after a fresh mount with the kernel's caches dropped.
 //
-// Start at main; work.go and metadata.go and history.go have what is measured, subjects.go by whom it is done.
+// Start at main; work.go, metadata.go, rebuild.go, history.go and network.go have what is measured, subjects.go by whom it
+// is done, link.go over what.
 package main
 
 import (
@@ -39,6 +40,10 @@ func main() {
 	var o options
 	var only, flags string
 	serve := flag.String("loopback", "", "serve a loopback of this directory on the argument and do nothing else")
+	target := flag.String("relay", "", "pass connections at the argument on to this `address` and do nothing else")
+	trip := flag.Duration("trip", 0, "with -relay: how long the way there and back is")
+	window := flag.Int("window", 4<<20, "with -relay: `bytes` that a connection has on its way at most")
+	reset := flag.Duration("reset", 0, "with -relay: so often a connection breaks; 0: never")
 	passthrough := flag.Bool("passthrough", false, "with -loopback: let the kernel go past the server")
 	flag.StringVar(&o.coffer, "coffer", "", "the coffer `binary`; built from here by default")
 	flag.StringVar(&o.dir, "dir", "/dev/shm", "a memory `file system` with room for about five times the data")
@@ -54,6 +59,8 @@ func main() {
 	var err error
 	if *serve != "" {
 		err = loopback(*serve, flag.Arg(0), *passthrough)
+	} else if *target != "" {
+		err = relay(flag.Arg(0), *target, *trip, *window, *reset)
 	} else if o.only, err = regexp.Compile(only); err == nil {
 		o.flags = strings.Fields(flags)
 		err = bench(o)
@@ -110,7 +117,10 @@ func bench(o options) error {
 	if err := benchRebuild(o); err != nil {
 		return err
 	}
-	return benchHistory(o)
+	if err := benchHistory(o); err != nil {
+		return err
+	}
+	return benchNetwork(o, sources)
 }
 
 // binary is the coffer that was named, or else one of the code as it is now: what an earlier build left lying about

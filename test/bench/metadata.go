@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -154,8 +153,7 @@ func medianRate(all []rates, phase string) float64 {
 // benchScattered compares cold sequential reading of a file written in order with that of one overwritten at
 // random, after the background has gathered it.
 func benchScattered(o options) error {
-	i := slices.IndexFunc(subjects, func(s subject) bool { return s.name == "coffer" })
-	s := subjects[i]
+	s := subjectNamed("coffer")
 	if !o.only.MatchString("scattered/" + s.name) {
 		return nil
 	}

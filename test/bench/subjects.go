@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,11 +73,18 @@ var subjects = []subject{
 	},
 }
 
+// subjectNamed is one of them.
+func subjectNamed(name string) subject {
+	return subjects[slices.IndexFunc(subjects, func(s subject) bool { return s.name == name })]
+}
+
 // place is where one subject works.
 type place struct {
 	options
 	dir     string
+	host    string // network namespace in which its programs run; "": this one
 	server  *exec.Cmd
+	served  string // its program
 	sampler sync.WaitGroup
 	stop    chan struct{}
 	peak    atomic.Int64
@@ -124,7 +132,7 @@ func (p *place) serve(name string, args ...string) error {
 	if err := os.MkdirAll(p.mnt(), 0o755); err != nil {
 		return err
 	}
-	p.server = p.command(name, args...)
+	p.server, p.served = p.command(name, args...), name
 	stdout, err := p.server.StdoutPipe()
 	if err != nil {
 		return err
@@ -188,7 +196,7 @@ func (p *place) end() error {
 	}
 	p.unwatch()
 	var err error
-	if p.server.Args[0] == p.coffer {
+	if p.served == p.coffer {
 		err = p.run(p.coffer, "umount", p.mnt())
 	} else {
 		err = unix.Unmount(p.mnt(), 0)
@@ -203,7 +211,7 @@ func (p *place) end() error {
 }
 
 func (p *place) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(name, args...)
+	cmd := inHost(p.host, name, args...)
 	cmd.Stderr = os.Stderr
 	cmd.Env = append(os.Environ(),
 		"XDG_CONFIG_HOME="+filepath.Join(p.dir, "config"),
