@@ -432,8 +432,9 @@ func TestServerPrunes(t *testing.T) {
 	w := f.open()
 	before := f.stored()
 	plan, err := w.s.PlanPrune(t.Context())
-	if err != nil || plan.Removed != len(dead) || f.stored() != before {
-		t.Errorf("planned %+v, %v", plan, err)
+	// The session's own first chunk may be on its way yet.
+	if now := f.stored(); err != nil || plan.Removed != len(dead) || now < before {
+		t.Errorf("planned %+v, %v; %d bytes were stored before, and %d after", plan, err, before, now)
 	}
 	pruned, err := w.s.Prune(t.Context(), w)
 	if err != nil {
