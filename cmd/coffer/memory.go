@@ -9,8 +9,8 @@ const (
 	// dedupBytes is the limit of the table of known blocks. Beyond it, about 1.5 TiB of blocks, it keeps a
 	// sample.
 	dedupBytes = 64 << 20
-	// heapBytes is what all else on the heap gets along with: 34 MiB of the encoder of batches, 45 of clean
-	// inodes, changes that are not stable yet, requests, and what is garbage until the collector comes.
+	// heapBytes is what all else on the heap gets along with: 25 MiB of encoders, 45 of clean inodes, changes that are
+	// not stable yet, requests, and what is garbage until the collector comes.
 	heapBytes = 132 << 20
 )
 

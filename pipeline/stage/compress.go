@@ -31,7 +31,6 @@ const (
 	levelFastest = int8(zstd.SpeedFastest)
 	levelDefault = int8(zstd.SpeedDefault)
 	levelBetter  = int8(zstd.SpeedBetterCompression)
-	levelBest    = int8(zstd.SpeedBestCompression) // for batches: few bytes, kept for ever, twice
 )
 
 // compress compresses groups into the output buffer, at the places where their
@@ -136,7 +135,8 @@ func (c *compress) choose(g *group, p *pipeline.Port) (chunkfmt.Codec, int8) {
 	way := c.w.cfg.Compression
 	switch g.kind {
 	case chunkfmt.KindBatch:
-		return chunkfmt.CodecColumns, levelBest
+		// Few bytes, kept for ever, twice. A level more saves 1 % of all that is stored, and its tables take 34 MiB.
+		return chunkfmt.CodecColumns, levelBetter
 	case chunkfmt.KindCheckpoint:
 		return chunkfmt.CodecColumns, levelDefault
 	}
@@ -186,9 +186,6 @@ func pace(in, out, total int) Compression {
 }
 
 func (c *compress) encoder(level int8) (*zstd.Encoder, error) {
-	if level == levelBest {
-		return c.w.batchEncoder()
-	}
 	if c.encoders[level] == nil {
 		e, err := newEncoder(level)
 		if err != nil {

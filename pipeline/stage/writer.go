@@ -6,8 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/klauspost/compress/zstd"
-
 	"coffer/chunkfmt"
 	"coffer/media"
 	"coffer/pipeline"
@@ -29,8 +27,6 @@ type Writer struct {
 	waiters   *waiters
 	collector *Collector
 	stats     stats
-	// batchEncoder is one for all instances: its tables take 34 MiB.
-	batchEncoder func() (*zstd.Encoder, error)
 
 	mu    sync.Mutex   // guards what follows; nothing is locked after it
 	acked chunkfmt.Seq // the last acknowledged, also between batches
@@ -63,7 +59,6 @@ func NewWriter(cfg Config) (*Writer, error) {
 		cut: cut, mem: w.mem, groups: cfg.Groups, space: w.space, flow: w.flow, waiters: w.waiters,
 		started: make(chan struct{}), drained: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
-	w.batchEncoder = sync.OnceValues(func() (*zstd.Encoder, error) { return newEncoder(levelBest) })
 	return w, nil
 }
 
