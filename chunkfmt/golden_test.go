@@ -229,6 +229,7 @@ func goldenRecords() (all []Record, fields [][]field) {
 	put(RecHealed, HealedKey(9, healed.Offset), healed.Append(nil), field{4, "length"}, field{8, "group"}, field{4, "offset in group"})
 	removed := Removed{MakeSeq(3, 2), MakeSeq(3, 7)}
 	put(RecRemoved, RemovedKey(removed.First), removed.Append(nil), field{8, "last"})
+	put(RecMoved, RemovedKey(removed.First), removed.Append(nil), field{8, "last"})
 	all, fields = append(all, Record{OpDelete, RecInode, InodeKey(6), nil}), append(fields, nil)
 	return all, fields
 }

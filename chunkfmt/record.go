@@ -31,12 +31,13 @@ const (
 
 	RecHealed  RecordKind = 10 // HealedKey: Healed, one block
 	RecRemoved RecordKind = 11 // RemovedKey: Removed
+	RecMoved   RecordKind = 12 // RemovedKey: Removed, but of groups that are read from others
 )
 
 var recordKinds = map[RecordKind]string{
 	RecInode: "inode", RecDirent: "dirent", RecXattr: "xattr", RecExtent: "extent", RecOrphan: "orphan",
 	RecGroup: "group", RecArchive: "archive", RecMeta: "meta", RecBad: "bad",
-	RecHealed: "healed", RecRemoved: "removed",
+	RecHealed: "healed", RecRemoved: "removed", RecMoved: "moved",
 }
 
 // String returns the table's name.

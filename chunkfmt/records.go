@@ -157,7 +157,9 @@ func ParseHealed(offset uint32, b []byte) (Healed, error) {
 
 // Removed is the value of RecRemoved, last sequence number 8; the first is the key. All groups
 // with numbers in the range are removed: nothing refers to them any more, and the media need
-// not keep them. What else has a number there is not concerned.
+// not keep them. What else has a number there is not concerned. It is also the value of
+// RecMoved: the media need not keep the groups, and all blocks of them that something refers
+// to are in other groups, as RecHealed says.
 type Removed struct{ First, Last Seq }
 
 // Append appends the packed range, without its first number, to dst.

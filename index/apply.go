@@ -28,7 +28,7 @@ const MetaNextIno = "next-ino"
 // and deleting that deletes where its blocks are healed from. An archive record ends the
 // archive: what comes after it dates from the next. Deleting one forgets the archive:
 // Sweep then deletes what of the history it was kept for. Removing groups deletes their
-// records. In one directory no two names may have one cookie.
+// records; moving them does not. In one directory no two names may have one cookie.
 func (x *Index) Apply(batches []Batch, head Head, locate Locate) error {
 	x.applying.Lock()
 	defer x.applying.Unlock()
@@ -123,7 +123,7 @@ type applier struct {
 	inodes, dirents, xattrs, orphans   []op
 	groups, archives, records          []op
 	bad, healed                        []op
-	removed                            []chunkfmt.Removed
+	removed, moved                     []chunkfmt.Removed
 	wipes                              []wipe
 	deltas                             []delta
 	cookiePuts, cookieDels, cookiePast []put
@@ -201,7 +201,9 @@ func (a *applier) add(r *chunkfmt.Record) error {
 	case chunkfmt.RecMeta:
 		return a.addMeta(o)
 	case chunkfmt.RecRemoved:
-		return a.addRemoved(o)
+		return addRemoved(&a.removed, o)
+	case chunkfmt.RecMoved:
+		return addRemoved(&a.moved, o)
 	}
 	return fmt.Errorf("%v: %w", r.Kind, chunkfmt.ErrDamaged)
 }

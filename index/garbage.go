@@ -112,26 +112,13 @@ func (g *Garbage) look(ctx context.Context, tx *bolt.Tx, after chunkfmt.Seq) err
 
 // mark finds out which of the groups something refers to, and counts the others.
 func (g *Garbage) mark(ctx context.Context, tx *bolt.Tx, without []uint32) error {
-	kept, err := sealedNumbers(tx)
+	err := eachReferred(ctx, tx, without, func(e span) {
+		if s, at := g.find(e.group); s != nil {
+			s.live[at/64] |= 1 << (at % 64)
+		}
+	})
 	if err != nil {
 		return err
-	}
-	kept = slices.DeleteFunc(kept, func(n uint32) bool { return slices.Contains(without, n) })
-	for _, b := range [][]byte{extents.now, extents.past} {
-		past, keys := bytes.Equal(b, extents.past), 0
-		c := tx.Bucket(b).Cursor()
-		for k, v := c.First(); k != nil; k, v = c.Next() {
-			if keys%lookEvery == 0 && ctx.Err() != nil {
-				return ctx.Err()
-			}
-			keys++
-			if past && (len(k) < historySuffix || !kept.within(interval(k))) {
-				continue
-			}
-			if err := g.markPart(k, v); err != nil {
-				return err
-			}
-		}
 	}
 	if err := g.markHealed(tx); err != nil {
 		return err
@@ -140,27 +127,6 @@ func (g *Garbage) mark(ctx context.Context, tx *bolt.Tx, without []uint32) error
 		s := &g.stretches[i]
 		for k := range s.known {
 			g.groups += bits.OnesCount64(s.known[k] &^ s.live[k])
-		}
-	}
-	return nil
-}
-
-// markPart marks the groups that a part refers to.
-func (g *Garbage) markPart(key, value []byte) error {
-	_, payload, err := unseal(key, value)
-	if err != nil {
-		return err
-	}
-	if len(key) < 16 {
-		return fmt.Errorf("%w: extent key %x", ErrRebuild, key)
-	}
-	part, err := parsePacked(segmentOf(binary.BigEndian.Uint64(key[8:])), payload)
-	if err != nil {
-		return err
-	}
-	for i := range part.len() {
-		if s, at := g.find(part.at(i).group); s != nil {
-			s.live[at/64] |= 1 << (at % 64)
 		}
 	}
 	return nil
@@ -263,4 +229,49 @@ func (g *Garbage) Ranges(most int, f func(r chunkfmt.Removed, groups int) bool) 
 		}
 	}
 	end()
+}
+
+// eachReferred calls f with every span of the present, and of the past of archives but those in without.
+func eachReferred(ctx context.Context, tx *bolt.Tx, without []uint32, f func(span)) error {
+	kept, err := sealedNumbers(tx)
+	if err != nil {
+		return err
+	}
+	kept = slices.DeleteFunc(kept, func(n uint32) bool { return slices.Contains(without, n) })
+	for _, b := range [][]byte{extents.now, extents.past} {
+		past, keys := bytes.Equal(b, extents.past), 0
+		c := tx.Bucket(b).Cursor()
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			if keys%lookEvery == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			keys++
+			if past && (len(k) < historySuffix || !kept.within(interval(k))) {
+				continue
+			}
+			if err := eachOfPart(k, v, f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// eachOfPart calls f with the spans of one part.
+func eachOfPart(key, value []byte, f func(span)) error {
+	_, payload, err := unseal(key, value)
+	if err != nil {
+		return err
+	}
+	if len(key) < 16 {
+		return fmt.Errorf("%w: extent key %x", ErrRebuild, key)
+	}
+	part, err := parsePacked(segmentOf(binary.BigEndian.Uint64(key[8:])), payload)
+	if err != nil {
+		return err
+	}
+	for i := range part.len() {
+		f(part.at(i))
+	}
+	return nil
 }

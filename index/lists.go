@@ -39,12 +39,7 @@ func (x *Index) Group(seq chunkfmt.Seq) (g chunkfmt.GroupRecord, at chunkfmt.Loc
 
 // Groups calls f with every group, ascending, until f returns false.
 func (x *Index) Groups(f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error {
-	return x.GroupsFrom(0, f)
-}
-
-// GroupsFrom calls f with every group from a number on, ascending, until f returns false.
-func (x *Index) GroupsFrom(first chunkfmt.Seq, f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error {
-	err := x.from(groups, chunkfmt.GroupKey(first), func(key, payload []byte, s *section) (bool, error) {
+	err := x.each(groups, func(key, payload []byte, s *section) (bool, error) {
 		seq, err := chunkfmt.ParseGroupKey(key)
 		if err != nil {
 			return false, damaged(err)

@@ -12,11 +12,11 @@ import (
 	"coffer/chunkfmt"
 )
 
-// The removed bucket holds ranges of numbers whose groups were removed, its values the last
-// number of each. Ranges between which there is no group are one, so that there are never more
-// of them than groups, however much was removed.
+// The removed bucket holds ranges of numbers whose groups were removed or moved, its values the
+// last number of each. Ranges between which there is no group are one, so that there are never
+// more of them than groups, however much was removed.
 
-func (a *applier) addRemoved(o op) error {
+func addRemoved(ranges *[]chunkfmt.Removed, o op) error {
 	if o.del {
 		return fmt.Errorf("what was removed does not come back: %w", chunkfmt.ErrDamaged)
 	}
@@ -28,14 +28,14 @@ func (a *applier) addRemoved(o op) error {
 	if err != nil {
 		return err
 	}
-	a.removed = append(a.removed, r)
+	*ranges = append(*ranges, r)
 	return nil
 }
 
-// flushRemoved deletes the records of removed groups, and notes their numbers. The groups of
-// the same batches were written before.
+// flushRemoved deletes the records of removed groups, and notes their numbers and those of moved
+// ones. The groups of the same batches were written before.
 func (a *applier) flushRemoved() error {
-	if len(a.removed) == 0 {
+	if len(a.removed)+len(a.moved) == 0 {
 		return nil
 	}
 	a.st.unclean = true
@@ -46,7 +46,7 @@ func (a *applier) flushRemoved() error {
 	}
 	b := a.bucket(removed.now)
 	// All is looked up before anything is deleted: see merger.next.
-	ranges := a.joined(a.removed)
+	ranges := a.joined(slices.Concat(a.removed, a.moved))
 	var old [][]byte
 	for i := range ranges {
 		keys, err := widen(b, &ranges[i], a.apart)
@@ -67,7 +67,7 @@ func (a *applier) flushRemoved() error {
 			return err
 		}
 	}
-	a.removed = a.removed[:0]
+	a.removed, a.moved = a.removed[:0], a.moved[:0]
 	return nil
 }
 
@@ -159,8 +159,9 @@ func parseRemoved(key, value []byte) (chunkfmt.Removed, error) {
 	return r, damaged(err)
 }
 
-// Removed calls f with the ranges of removed groups that reach into [first, last], ascending,
-// until f returns false. Other numbers than those of groups may lie in a range.
+// Removed calls f with the ranges of removed and moved groups that reach into [first, last],
+// ascending, until f returns false: the media need not have them. Other numbers than those of
+// groups may lie in a range.
 func (x *Index) Removed(first, last chunkfmt.Seq, f func(chunkfmt.Removed) bool) error {
 	err := x.view(func(tx *bolt.Tx, s *section) error {
 		c := tx.Bucket(removed.now).Cursor()
@@ -189,6 +190,69 @@ func (x *Index) Removed(first, last chunkfmt.Seq, f func(chunkfmt.Removed) bool)
 	})
 	if err != nil {
 		return fmt.Errorf("removed groups: %w", err)
+	}
+	return nil
+}
+
+// Gone says whether a group was removed or moved, so that nobody may refer to it anew.
+func (x *Index) Gone(seq chunkfmt.Seq) (gone bool, err error) {
+	err = x.Removed(seq, seq, func(chunkfmt.Removed) bool {
+		gone = true
+		return false
+	})
+	return gone, err
+}
+
+// goneIn gives a function that says of ascending numbers whether a group was removed or moved.
+func goneIn(tx *bolt.Tx) func(chunkfmt.Seq) (bool, error) {
+	c := tx.Bucket(removed.now).Cursor()
+	k, v := c.First()
+	var last chunkfmt.Removed
+	return func(seq chunkfmt.Seq) (_ bool, err error) {
+		for k != nil && last.Last < seq {
+			if last, err = parseRemoved(k, v); err != nil {
+				return false, err
+			}
+			k, v = c.Next()
+		}
+		return last.First <= seq && seq <= last.Last, nil
+	}
+}
+
+// Known calls f with every group from first on that may be referred to anew, and where it was last known to be,
+// ascending, until f returns false: all of which the media have to have.
+func (x *Index) Known(first chunkfmt.Seq, f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error {
+	err := x.view(func(tx *bolt.Tx, s *section) error {
+		gone := goneIn(tx)
+		c := tx.Bucket(groups.now).Cursor()
+		for k, v := c.Seek(chunkfmt.GroupKey(first)); k != nil; k, v = c.Next() {
+			seq, err := chunkfmt.ParseGroupKey(k)
+			if err != nil {
+				return damaged(err)
+			}
+			_, payload, err := unseal(k, v)
+			if err != nil {
+				return err
+			}
+			moved, err := gone(seq)
+			if err != nil {
+				return err
+			}
+			if moved {
+				continue
+			}
+			g, at, err := parseGroup(seq, payload)
+			if err != nil {
+				return err
+			}
+			if !call(s, func() bool { return f(g, at) }) {
+				return nil
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("groups: %w", err)
 	}
 	return nil
 }

@@ -70,6 +70,9 @@ func (o *pruneOptions) print(p mover.Pruned) error {
 		said = fmt.Sprintf("%d groups are removed. The server keeps them until its administrator approves, and until %v.",
 			p.Removed, p.Until.Format(time.DateTime))
 	}
+	if p.Moved > 0 {
+		said += fmt.Sprintf("\n%d groups of small files of which little is needed are counted in: that goes to others.", p.Moved)
+	}
 	if p.Left > 0 {
 		said += fmt.Sprintf("\n%d chunks stay as they are: the log says why.", p.Left)
 	}

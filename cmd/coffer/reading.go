@@ -47,15 +47,16 @@ func (s *opened) read(ctx context.Context, o *volumeOptions) (*mover.Reader, err
 	if err != nil {
 		return nil, err
 	}
-	m, err := mountedHere(o.store, o.name)
+	options.Copied = func(ctx context.Context) (string, error) {
+		m, err := mountedHere(o.store, o.name)
+		if err != nil || m == nil {
+			return "", err
+		}
+		return m.index(ctx)
+	}
+	copied, err := options.Copied(ctx)
 	if err != nil {
 		return nil, err
-	}
-	copied := ""
-	if m != nil {
-		if copied, err = m.index(ctx); err != nil {
-			return nil, err
-		}
 	}
 	return mover.OpenReader(ctx, options, copied)
 }

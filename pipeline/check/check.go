@@ -27,7 +27,8 @@ type Index interface {
 	At(archive uint32) *index.Reader
 	Archives(after uint32, f func(chunkfmt.ArchiveRecord) bool) error
 	Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location, bool, error)
-	Groups(f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error
+	Known(first chunkfmt.Seq, f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error
+	Gone(seq chunkfmt.Seq) (bool, error)
 	Bad(seq chunkfmt.Seq) (why string, is bool, err error)
 	BadGroups(f func(seq chunkfmt.Seq, why string) bool) error
 	Healed(seq chunkfmt.Seq) ([]chunkfmt.Healed, error)
@@ -186,11 +187,11 @@ func (r *run) take(f scrub.Finding) {
 	}
 }
 
-// suspect goes through all groups of the index and finds those that may not be whole. Those that no chunk has are
-// findings.
+// suspect goes through all groups that the media have to have and finds those that may not be whole. Those that no chunk
+// has are findings.
 func (r *run) suspect() error {
 	var missing []scrub.Range
-	err := r.Index.Groups(func(g chunkfmt.GroupRecord, _ chunkfmt.Location) bool {
+	err := r.Index.Known(0, func(g chunkfmt.GroupRecord, _ chunkfmt.Location) bool {
 		r.result.Groups++
 		switch {
 		case r.doubted.has(g.Seq):
@@ -264,6 +265,34 @@ func (r *run) judge(ctx context.Context) error {
 			}
 			if r.lost[seq], err = r.lostOf(ctx, seq); err != nil {
 				return err
+			}
+		}
+	}
+	return r.judgeMoved(ctx)
+}
+
+// judgeMoved finds what can't be read of groups that were given up, since the groups that it was moved to are damaged.
+func (r *run) judgeMoved(ctx context.Context) error {
+	if len(r.lost) == 0 {
+		return nil
+	}
+	moved := map[chunkfmt.Seq][]stretch{}
+	err := r.Index.HealedBlocks(func(from chunkfmt.Seq, b chunkfmt.Healed) bool {
+		_, known := r.lost[from]
+		if _, lost := r.lost[b.Group]; lost && !known {
+			moved[from] = append(moved[from], stretch{b.Offset, b.Offset + b.Length})
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	for _, seq := range sorted(moved) {
+		for _, b := range moved[seq] {
+			if err := r.Groups.ReadAt(ctx, seq, make([]byte, b.to-b.from), b.from); ctx.Err() != nil {
+				return ctx.Err()
+			} else if err != nil {
+				r.lost[seq] = append(r.lost[seq], b)
 			}
 		}
 	}

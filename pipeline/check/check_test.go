@@ -242,6 +242,55 @@ func TestHealerDamaged(t *testing.T) {
 	}
 }
 
+// TestGivenUp: nobody misses a group that was given up since little of it is needed. Where what it was moved to is damaged,
+// that names its files.
+func TestGivenUp(t *testing.T) {
+	r := history(t)
+	old := r.tagOf("small/3")
+	s := r.open()
+	s.put(map[string][]byte{"small/3": noise(13, 3003), "small/5": noise(15, 3005)})
+	s.seal("four")
+	var early []chunkfmt.ArchiveRecord
+	must(t, s.source.Index().Archives(0, func(a chunkfmt.ArchiveRecord) bool {
+		if a.Label != "four" {
+			early = append(early, a)
+		}
+		return true
+	}))
+	must(t, s.source.Forget(t.Context(), s.tree, early))
+	pruned, err := s.source.Prune(t.Context(), s.tree)
+	must(t, err)
+	s.close()
+	if pruned.Moved != 1 {
+		t.Fatalf("%+v", pruned)
+	}
+	all, result := r.check(check.Options{Pick: everything})
+	wantNothing(t, all)
+	if len(result.Amendments()) > 0 || result.Groups != 1 {
+		t.Errorf("nothing is damaged: %+v", result)
+	}
+	r.wantFiles("four", map[string][]byte{"small/3": noise(13, 3003), "small/5": noise(15, 3005)})
+	x, v := r.reader()
+	hold, err := check.Confirm(t.Context(), v.Index, v.Groups, []chunkfmt.Record{{
+		Op: chunkfmt.OpPut, Kind: chunkfmt.RecBad, Key: chunkfmt.BadKey(old.Tag.Seq), Value: []byte("missed before it was given up"),
+	}})
+	must(t, err, x.Close())
+	if len(hold) > 0 {
+		t.Errorf("what was given up is said to be damaged: %v", hold)
+	}
+	var heir stored
+	for _, tag := range r.tags(false) {
+		if tag.Tag.Kind == chunkfmt.KindData {
+			heir = tag
+		}
+	}
+	r.flip(heir.name, heir.payload()+50, 3)
+	all, result = r.check(check.Options{Pick: everything})
+	if got := told(all); got != "/small/3: four now\n/small/5: four now" || len(all) != 1 || len(result.Amendments()) != 1 {
+		t.Errorf("%d findings, %d records for the log, files:\n%s", len(all), len(result.Amendments()), got)
+	}
+}
+
 // TestShare reads part of the data.
 func TestShare(t *testing.T) {
 	r := history(t)

@@ -21,7 +21,11 @@ func Confirm(ctx context.Context, x Index, groups Groups, amendments []chunkfmt.
 		if err != nil {
 			return nil, err
 		}
-		if !known {
+		gone, err := x.Gone(seq)
+		if err != nil {
+			return nil, err
+		}
+		if !known || gone {
 			continue
 		}
 		_, bad, err := x.Bad(seq)

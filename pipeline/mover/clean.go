@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"math"
 	"os"
 
@@ -110,11 +109,8 @@ func (c *cleaning) run(ctx context.Context) (p Pruned, anew []chunkfmt.ChunkID, 
 
 // plan says what a prune would do without some archives.
 func (c *cleaning) plan(ctx context.Context, without []uint32) (p Pruned, err error) {
-	all := func(add func(chunkfmt.Removed) error) (err error) {
-		p.Removed, err = listGarbage(ctx, c.index, without, add)
-		return err
-	}
-	err = c.list(all, func(f *os.File, size int64) error {
+	planned := planning{ctx: ctx, index: c.index, without: without}
+	err = c.list(planned.list, func(f *os.File, size int64) error {
 		if c.o.Far != nil {
 			_, err := c.far(ctx, &p, f, size, true)
 			return err
@@ -128,6 +124,7 @@ func (c *cleaning) plan(ctx context.Context, without []uint32) (p Pruned, err er
 	if err != nil {
 		return Pruned{}, fmt.Errorf("plan to prune: %w", err)
 	}
+	p.Removed, p.Moved, p.Bytes = planned.removed, planned.moved, p.Bytes-planned.written
 	return p, nil
 }
 
@@ -159,52 +156,4 @@ func (c *cleaning) local(removed cleaner.Removed) *cleaner.Cleaner {
 	return cleaner.New(cleaner.Config{
 		Medium: c.o.Medium, Volume: c.volume, Catalog: c.catalog, Removed: removed, Log: c.o.Log,
 	})
-}
-
-// listGarbage lists what was removed and what nothing refers to, and says how many groups the latter are.
-func listGarbage(ctx context.Context, x *index.Index, without []uint32, add func(chunkfmt.Removed) error) (groups int, err error) {
-	last := chunkfmt.Seq(math.MaxUint64)
-	for after, more := chunkfmt.Seq(0), true; more; {
-		g, err := x.Garbage(ctx, after, without...)
-		if err != nil {
-			return 0, err
-		}
-		groups += g.Len()
-		next, again := g.After()
-		upTo := next
-		if !again {
-			upTo = last
-		}
-		if err := mergeRemoved(x, g, after+1, upTo, add); err != nil {
-			return 0, err
-		}
-		after, more = next, again
-	}
-	return groups, nil
-}
-
-// mergeRemoved lists, ascending, what was removed and begins in [first, last], and the ranges of g.
-func mergeRemoved(x *index.Index, g *index.Garbage, first, last chunkfmt.Seq, add func(chunkfmt.Removed) error) error {
-	next, stop := iter.Pull(func(yield func(chunkfmt.Removed) bool) {
-		g.Ranges(math.MaxInt, func(r chunkfmt.Removed, _ int) bool { return yield(r) })
-	})
-	defer stop()
-	dead, more := next()
-	var err error
-	failed := x.Removed(first, last, func(r chunkfmt.Removed) bool {
-		if r.First < first {
-			return true // listed with those before
-		}
-		for ; err == nil && more && dead.First < r.First; dead, more = next() {
-			err = add(dead)
-		}
-		if err == nil {
-			err = add(r)
-		}
-		return err == nil
-	})
-	for ; failed == nil && err == nil && more; dead, more = next() {
-		err = add(dead)
-	}
-	return errors.Join(failed, err)
 }

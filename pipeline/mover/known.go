@@ -9,8 +9,8 @@ import (
 	"coffer/pipeline/stage"
 )
 
-// known finds the record of any group: of those on their way first, since a
-// group leaves the flight only after the index has it.
+// known finds the record of any group that may be referred to anew: of those on
+// their way first, since a group leaves the flight only after the index has it.
 type known struct {
 	flight *stage.Flight
 	index  *index.Index
@@ -22,7 +22,12 @@ func (k known) Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location,
 		at, _ := k.flight.Location(seq) // a hint: none is fine
 		return record, at, true, nil
 	}
-	return k.index.Group(seq)
+	record, at, ok, err := k.index.Group(seq)
+	if err != nil || !ok {
+		return record, at, ok, err
+	}
+	gone, err := k.index.Gone(seq)
+	return record, at, err == nil && !gone, err
 }
 
 // dropBad makes the blocks of damaged groups unknown, so that the next copy of
@@ -46,6 +51,9 @@ func dropBad(table *dedup.Table, x *index.Index) (*stage.Lost, error) {
 }
 
 func dropOne(table *dedup.Table, lost *stage.Lost, x *index.Index, seq chunkfmt.Seq) error {
+	if gone, err := x.Gone(seq); err != nil || gone {
+		return err // nothing of it is in the table
+	}
 	rec, _, ok, err := x.Group(seq)
 	if err != nil {
 		return err

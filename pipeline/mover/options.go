@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -39,6 +40,9 @@ type Options struct {
 	CheckpointAfter uint64
 	// FromLog leaves checkpoints alone where an index is made.
 	FromLog bool
+	// Copied gives a Reader what OpenReader was given, anew: it needs a newer state too where groups are moved while
+	// it reads. Nil: there is none.
+	Copied func(context.Context) (path string, err error)
 
 	AcceptRollback bool         // go on with a store that does not extend what was acknowledged here
 	Faults         stage.Faults // deliberate defects, for negative controls of crash tests only

@@ -21,15 +21,17 @@ const (
 type Pruned struct {
 	// Removed are groups that nothing refers to.
 	Removed int `json:"removed_groups"`
+	// Moved are groups of which less than half was needed, and that is in others now.
+	Moved int `json:"moved_groups"`
 	cleaner.Result
 	// Until, if not zero: the server takes them off its medium only when its administrator has approved of it, and not
 	// before that time.
 	Until time.Time `json:"until,omitzero"`
 }
 
-// Prune removes the groups that neither the tree nor an archive refers to, and takes them off
-// the media. It goes beside writers and readers, and may be ended at any time; what was begun
-// goes on with the next one.
+// Prune removes the groups that neither the tree nor an archive refers to, moves what is needed of
+// others of which little is, and takes them off the media. It goes beside writers and readers, and
+// may be ended at any time; what was begun goes on with the next one.
 //
 // No group is removed that somebody may come to refer to: those that nothing refers to leave the
 // dedup table first; once all that was written until then is in the index, those to which nothing
@@ -53,11 +55,14 @@ func (s *Source) Prune(ctx context.Context, t Tree) (Pruned, error) {
 		}
 		after, more = g.After()
 	}
+	if err := s.repack(ctx, t, &p); err != nil {
+		return p, fmt.Errorf("prune: move what is needed of groups: %w", err)
+	}
 	if err := t.Quiesce(ctx); err != nil {
 		return p, fmt.Errorf("prune: %w", err)
 	}
 	cleaned, err := s.Clean(ctx)
-	cleaned.Removed = p.Removed
+	cleaned.Removed, cleaned.Moved, cleaned.Bytes = p.Removed, p.Moved, cleaned.Bytes+p.Bytes
 	if err != nil {
 		return cleaned, fmt.Errorf("prune: %w", err)
 	}
@@ -70,12 +75,7 @@ func (s *Source) Prune(ctx context.Context, t Tree) (Pruned, error) {
 // Whatever goes wrong, they stay excluded from the table until another set is: a batch that was
 // not waited for may come yet.
 func (s *Source) remove(ctx context.Context, t Tree, g *index.Garbage) (removed int, err error) {
-	// Encode is called where the table is used, behind all blocks that were found in it before.
-	err = t.Journal(ctx, encode(func(stage.RecordSink) error {
-		s.table.Exclude(g.Has)
-		return nil
-	}))
-	if err != nil {
+	if err := s.exclude(ctx, t, g.Has); err != nil {
 		return 0, err
 	}
 	dead, err := s.index.Still(ctx, g)
@@ -103,7 +103,7 @@ func (s *Source) remove(ctx context.Context, t Tree, g *index.Garbage) (removed 
 	if err != nil {
 		return removed, err
 	}
-	return removed, s.readmit(ctx, t, g, dead)
+	return removed, s.readmit(ctx, t, g.Len()-removed, g.Has)
 }
 
 // removedRanges are the records of one removal batch.
@@ -121,30 +121,4 @@ func (r removedRanges) Encode(w stage.RecordSink) error {
 		}
 	}
 	return nil
-}
-
-// readmitMost bounds the groups that are made known again. Others are when the volume is opened next.
-const readmitMost = 10_000
-
-// readmit makes those of g known again that are not dead after all.
-func (s *Source) readmit(ctx context.Context, t Tree, g, dead *index.Garbage) error {
-	var again []chunkfmt.GroupRecord
-	if g.Len() > dead.Len() {
-		err := s.index.Groups(func(rec chunkfmt.GroupRecord, _ chunkfmt.Location) bool {
-			if g.Has(rec.Seq) && !dead.Has(rec.Seq) {
-				again = append(again, rec)
-			}
-			return len(again) < readmitMost
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return t.Journal(ctx, encode(func(stage.RecordSink) error {
-		s.table.Exclude(nil)
-		for _, rec := range again {
-			s.table.Add(rec)
-		}
-		return nil
-	}))
 }

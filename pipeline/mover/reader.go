@@ -27,8 +27,10 @@ type Reader struct {
 	index     *index.Index
 	groups    *stage.Groups
 	source    *Source // how the log is read
+	life      context.Context
 	following following
 	late      *lateCatalog // nil where the store is on another machine
+	newest    newest
 	closers   []func() error
 }
 
@@ -42,7 +44,7 @@ type Reader struct {
 // process keeps the index for longer than ten seconds.
 func OpenReader(ctx context.Context, o Options, copied string) (_ *Reader, err error) {
 	s := newSource(o)
-	r := &Reader{o: s.o, volume: s.keys.ID}
+	r := &Reader{o: s.o, volume: s.keys.ID, life: ctx}
 	err = s.openLog(ctx, "")
 	r.closers, s.closers = s.closers, nil
 	if err != nil {
@@ -75,12 +77,12 @@ func OpenReader(ctx context.Context, o Options, copied string) (_ *Reader, err e
 	r.groups, err = stage.NewGroups(ctx, stage.GroupsConfig{
 		Keys: &s.keys, Flight: stage.NewFlight(), Records: r.index, Locator: locator, Medium: o.Medium,
 		Sealer:     func(ordinal uint32) (*chunkfmt.Sealer, error) { return s.log.sealer(ctx, ordinal) },
-		CacheBytes: o.CacheBytes,
+		CacheBytes: o.CacheBytes, Moved: r.moved,
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.closers = append(r.closers, r.groups.Close)
+	r.closers = append(r.closers, r.groups.Close, r.newest.close)
 	return r, nil
 }
 

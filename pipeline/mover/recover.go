@@ -93,14 +93,14 @@ func (s *Source) catchUp(ctx context.Context, acked index.Head) (beginning, erro
 }
 
 // missing logs which groups are missing from the chunks, of those with numbers in a hole that a replay has passed
-// over: those that no removal names.
+// over: those of which the log does not say that they may go.
 func (s *Source) missing(hole chunkfmt.Removed) error {
 	if hole.First == 0 {
 		return nil
 	}
 	var lost chunkfmt.Removed
 	groups := 0
-	err := s.index.GroupsFrom(hole.First, func(g chunkfmt.GroupRecord, at chunkfmt.Location) bool {
+	err := s.index.Known(hole.First, func(g chunkfmt.GroupRecord, at chunkfmt.Location) bool {
 		if g.Seq <= hole.Last && at.Chunk == 0 {
 			if groups++; groups == 1 {
 				lost.First = g.Seq

@@ -212,7 +212,8 @@ func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) erro
 	if s.o.DedupResized != nil {
 		table.Watch(s.o.DedupResized)
 	}
-	if err := table.Load(s.index.Groups); err != nil {
+	all := func(f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error { return s.index.Known(0, f) }
+	if err := table.Load(all); err != nil {
 		return fmt.Errorf("load the fingerprints: %w", err)
 	}
 	lost, err := dropBad(table, s.index)

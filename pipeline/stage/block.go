@@ -19,6 +19,7 @@ type Block struct {
 	at   int // of the bytes in the buffer's data
 	fp   chunkfmt.Fingerprint
 	zero bool
+	anew bool // it is stored even if it is known
 
 	// mu guards what follows; it is the last in the order of locks. Readers
 	// copy from plain under RLock, so that whoever moves, drops or seals the

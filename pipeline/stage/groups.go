@@ -2,10 +2,12 @@ package stage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
 	"coffer/chunkfmt"
+	"coffer/media"
 )
 
 // Records is what the index knows of groups.
@@ -16,7 +18,7 @@ type Records interface {
 	// GroupsFrom calls f with the groups whose numbers are first or above, ascending, until f returns false.
 	GroupsFrom(first chunkfmt.Seq, f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error
 	// Healed gives the blocks of group seq that other groups hold, because seq is
-	// damaged, ascending by their offset; nearly always none. Called at each read.
+	// damaged or was given up, ascending by their offset; nearly always none. Called at each read.
 	Healed(seq chunkfmt.Seq) ([]chunkfmt.Healed, error)
 }
 
@@ -49,6 +51,9 @@ type GroupsConfig struct {
 	Sealer func(ordinal uint32) (*chunkfmt.Sealer, error)
 	// CacheBytes limits the plaintext of groups that is kept; 0: 64 MiB.
 	CacheBytes int64
+	// Moved reads a group that no medium has any more of those that the index knows, where its blocks may have been
+	// moved to others since there was this index. Nil: the index is up to date.
+	Moved func(ctx context.Context, seq chunkfmt.Seq, p []byte, off uint32) error
 }
 
 // Groups reads whole groups of a volume, wherever they are, checks them and
@@ -97,10 +102,22 @@ func (g *Groups) Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Locatio
 
 // ReadAt fills p with the plaintext of group seq from byte off on. Each group
 // is read, authenticated and checked against the fingerprints of all its blocks
-// once, also if many ask for it at the same time. Blocks of a damaged group that
-// another one holds are read there. Damage wraps ErrDamaged, a read beyond the
+// once, also if many ask for it at the same time. Blocks that another group holds
+// instead are read there. Damage wraps ErrDamaged, a read beyond the
 // group ErrRange, bytes lost with their pipe ErrClosed.
 func (g *Groups) ReadAt(ctx context.Context, seq chunkfmt.Seq, p []byte, off uint32) error {
+	err := g.ReadKnown(ctx, seq, p, off)
+	if !errors.Is(err, media.ErrNoTag) || ctx.Err() != nil {
+		return err
+	}
+	if g.cfg.Moved != nil {
+		return g.cfg.Moved(ctx, seq, p, off)
+	}
+	return g.ReadKnown(ctx, seq, p, off) // it may have gone since the index was asked where its blocks are
+}
+
+// ReadKnown is ReadAt where the index knows the group to be.
+func (g *Groups) ReadKnown(ctx context.Context, seq chunkfmt.Seq, p []byte, off uint32) error {
 	blocks, err := g.cfg.Records.Healed(seq)
 	if err != nil {
 		return err

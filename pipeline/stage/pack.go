@@ -129,7 +129,7 @@ func (k *pack) known(b *Block) (seq chunkfmt.Seq, off uint32, ok bool, err error
 			return k.open.seq, at.off, true, nil
 		}
 	}
-	if k.w.cfg.Dedup == nil {
+	if k.w.cfg.Dedup == nil || b.anew {
 		return 0, 0, false, nil
 	}
 	at, ok, err := k.w.cfg.Dedup.Lookup(b.fp, uint32(b.n))
