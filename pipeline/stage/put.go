@@ -21,17 +21,21 @@ func (c *Collector) Put(ctx context.Context, p []byte) (*Block, error) {
 	if closed {
 		return nil, fmt.Errorf("put: %w", ErrClosed)
 	}
+	if err := c.admit(ctx, int64(len(p))); err != nil {
+		return nil, err
+	}
 	bufs, err := c.reserve(ctx, 1)
 	if err != nil {
+		c.flow.add(-int64(len(p)))
 		return nil, err
 	}
 	c.gate.RLock()
 	defer c.gate.RUnlock()
 	if c.closed {
 		c.free(bufs[0])
+		c.flow.add(-int64(len(p)))
 		return nil, fmt.Errorf("put: %w", ErrClosed)
 	}
-	c.space.pending.Add(int64(len(p)))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.roomShared(len(p)) {
