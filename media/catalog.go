@@ -130,6 +130,17 @@ func (c *Catalog) Places(seq chunkfmt.Seq) ([]chunkfmt.Location, error) {
 
 // places returns up to limit places, and why it could not look into some chunk.
 func (c *Catalog) places(seq chunkfmt.Seq, limit int) (found []chunkfmt.Location, err error) {
+	for {
+		var gone bool
+		if found, gone, err = c.look(seq, limit); len(found) > 0 || !gone {
+			return found, err
+		}
+	}
+}
+
+// look is places once. It says whether a chunk into which it could not look has gone meanwhile, as what it held was
+// put elsewhere before: then there is more to be found.
+func (c *Catalog) look(seq chunkfmt.Seq, limit int) (found []chunkfmt.Location, gone bool, err error) {
 	for _, k := range c.candidates(seq) {
 		if len(found) == limit {
 			break
@@ -137,12 +148,20 @@ func (c *Catalog) places(seq chunkfmt.Seq, limit int) (found []chunkfmt.Location
 		e, ok, failed := c.find(k, seq)
 		if failed != nil {
 			err = errors.Join(err, failed)
+			gone = gone || errors.Is(failed, ErrNotExist) && !c.has(k)
 		}
 		if ok {
 			found = append(found, chunkfmt.Location{Chunk: k.ID, Offset: e.offset, Length: e.length})
 		}
 	}
-	return found, err
+	return found, gone, err
+}
+
+// has says whether a chunk is known as it was.
+func (c *Catalog) has(k *chunk) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.chunks[k.ID] == k
 }
 
 // candidates returns the chunks that may hold seq, mirror chunks last.

@@ -398,6 +398,49 @@ func TestCatalogOfUnreadableChunk(t *testing.T) {
 	}
 }
 
+// TestCatalogMovedMeanwhile puts the tags of a chunk into its next generation between a lookup's choice of the chunk and
+// its read.
+func TestCatalogMovedMeanwhile(t *testing.T) {
+	m := faulty.Wrap(mem.New(0), nil)
+	old, other := chunkfmt.MakeChunkID(1, 1, false), chunkfmt.MakeChunkID(1, 2, false)
+	next := old.Of(1)
+	writeChunk(t, m, old, seqs(1, 1, 9)...)
+	writeChunk(t, m, other, seqs(1, 10, 19)...)
+	c := openCatalog(t, "", m, media.CatalogOptions{DirectoryBytes: 1})
+	refresh(t, c)
+	wantFound(t, c, m, seqs(1, 10, 10)...) // and its directory is all that is kept
+	moved := false
+	m.SetRule(func(_ context.Context, op faulty.Op, name string) error {
+		if moved || op != faulty.Read || name != media.ChunkName(volume, old) {
+			return nil
+		}
+		moved = true
+		w := newWriter(t, m, next)
+		if err := c.AddChunk(w.header()); err != nil {
+			return err
+		}
+		c.Extend(next, w.write(seqs(1, 1, 9)...))
+		if err := c.SealChunk(next, w.finish()); err != nil {
+			return err
+		}
+		c.RemoveChunk(old)
+		return m.Remove(t.Context(), name)
+	})
+	at, err := c.Lookup(chunkfmt.MakeSeq(1, 3))
+	if err != nil || at.Chunk != next || !moved {
+		t.Errorf("found at %+v, %v; want chunk %v", at, err, next)
+	}
+	// Of one that goes behind the catalog's back nothing more is to be found.
+	m.SetRule(nil)
+	wantFound(t, c, m, seqs(1, 10, 10)...)
+	if err := m.Remove(t.Context(), media.ChunkName(volume, next)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Lookup(chunkfmt.MakeSeq(1, 3)); !errors.Is(err, media.ErrNoTag) {
+		t.Errorf("lookup in a chunk that is gone: %v", err)
+	}
+}
+
 func TestCatalogRefreshCancelled(t *testing.T) {
 	m := mem.New(0)
 	writeChunk(t, m, chunkfmt.MakeChunkID(1, 1, false), seqs(1, 1, 9)...)
