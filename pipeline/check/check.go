@@ -33,6 +33,7 @@ type Index interface {
 	BadGroups(f func(seq chunkfmt.Seq, why string) bool) error
 	Healed(seq chunkfmt.Seq) ([]chunkfmt.Healed, error)
 	HealedBlocks(f func(damaged chunkfmt.Seq, block chunkfmt.Healed) bool) error
+	Needs(seq chunkfmt.Seq, f func(chunkfmt.Seq) bool) error
 	Uses(of func(chunkfmt.Seq) bool, f func(index.Use) bool) error
 }
 

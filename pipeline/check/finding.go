@@ -3,6 +3,7 @@ package check
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 
 	"coffer/chunkfmt"
@@ -27,13 +28,10 @@ func (r *run) tell(ctx context.Context, report func(Finding)) error {
 	if err != nil {
 		return err
 	}
-	for seq := range r.lost {
-		if len(names.files[seq]) == 0 {
-			delete(r.lost, seq) // nobody misses it
-		}
-	}
-	r.result.Lost = len(r.lost)
-	beside, err := r.beside()
+	missed := maps.Clone(r.lost)
+	maps.DeleteFunc(missed, func(seq chunkfmt.Seq, _ []stretch) bool { return len(names.files[seq]) == 0 })
+	r.result.Lost = len(missed)
+	beside, err := r.beside(missed)
 	if err != nil {
 		return err
 	}
@@ -48,7 +46,10 @@ func (r *run) tell(ctx context.Context, report func(Finding)) error {
 			data = data || f.Kind == chunkfmt.KindData
 			i, _ := slices.BinarySearch(all, s.First)
 			for ; i < len(all) && all[i] <= s.Last; i++ {
-				told.Groups = append(append(told.Groups, all[i]), beside[all[i]]...)
+				if _, is := missed[all[i]]; is {
+					told.Groups = append(told.Groups, all[i])
+				}
+				told.Groups = append(told.Groups, beside[all[i]]...)
 			}
 		}
 		slices.Sort(told.Groups)
@@ -60,30 +61,30 @@ func (r *run) tell(ctx context.Context, report func(Finding)) error {
 	return nil
 }
 
-// beside finds the groups that can't be read although no finding is about them: they were healed from groups that are
+// beside finds, of the groups that files miss, those that no finding is about: they are read from groups that are
 // damaged now, which the findings about those are to tell. One that nothing leads to is a finding of its own.
-func (r *run) beside() (map[chunkfmt.Seq][]chunkfmt.Seq, error) {
+func (r *run) beside(missed map[chunkfmt.Seq][]stretch) (map[chunkfmt.Seq][]chunkfmt.Seq, error) {
 	beside := map[chunkfmt.Seq][]chunkfmt.Seq{}
-	for _, seq := range sorted(r.lost) {
+	for _, seq := range sorted(missed) {
 		if r.doubted.has(seq) {
 			continue
 		}
-		blocks, err := r.Index.Healed(seq)
-		if err != nil {
-			return nil, err
-		}
 		led := false
-		for _, b := range blocks {
-			if _, lost := r.lost[b.Group]; lost && r.doubted.has(b.Group) {
-				beside[b.Group] = append(beside[b.Group], seq)
+		err := r.Index.Needs(seq, func(from chunkfmt.Seq) bool {
+			if _, lost := r.lost[from]; lost && r.doubted.has(from) {
+				beside[from] = append(beside[from], seq)
 				led = true
 			}
+			return true
+		})
+		if err != nil {
+			return nil, err
 		}
 		if !led {
 			r.result.Findings++
 			r.found = append(r.found, scrub.Finding{
 				Volume: r.ID.String(), What: scrub.Missing, Kind: chunkfmt.KindData, Seqs: []scrub.Range{{First: seq, Last: seq}},
-				Object: media.VolumePrefix(r.ID), Cause: r.suspects[seq],
+				Object: media.VolumePrefix(r.ID), Cause: cmp.Or(r.suspects[seq], "it was moved to groups that are damaged"),
 			})
 		}
 	}
