@@ -123,7 +123,8 @@ type applier struct {
 	inodes, dirents, xattrs, orphans   []op
 	groups, archives, records          []op
 	bad, healed                        []op
-	removed, moved                     []chunkfmt.Removed
+	removed                            []chunkfmt.Removed
+	moved                              []movedRange
 	wipes                              []wipe
 	deltas                             []delta
 	cookiePuts, cookieDels, cookiePast []put
@@ -201,9 +202,13 @@ func (a *applier) add(r *chunkfmt.Record) error {
 	case chunkfmt.RecMeta:
 		return a.addMeta(o)
 	case chunkfmt.RecRemoved:
-		return addRemoved(&a.removed, o)
+		r, err := removedOf(o)
+		a.removed = append(a.removed, r)
+		return err
 	case chunkfmt.RecMoved:
-		return addRemoved(&a.moved, o)
+		r, err := removedOf(o)
+		a.moved = append(a.moved, movedRange{r, o.n})
+		return err
 	}
 	return fmt.Errorf("%v: %w", r.Kind, chunkfmt.ErrDamaged)
 }

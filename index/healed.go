@@ -24,6 +24,7 @@ func (a *applier) addHealed(o op) error {
 // flushBad writes which groups are damaged, and from where their blocks are healed: the one goes with
 // the group, the other with the damage.
 func (a *applier) flushBad() error {
+	whole := len(a.bad) // behind these are groups that are gone
 	for _, o := range a.groups {
 		if o.del {
 			a.bad = append(a.bad, o)
@@ -34,8 +35,24 @@ func (a *applier) flushBad() error {
 	}
 	gone := map[string]int{} // when it was last said of a group that it is not damaged
 	b, h := a.bucket(bad.now), a.bucket(healed.now)
-	for _, o := range a.bad {
-		if o.del {
+	for i, o := range a.bad {
+		if !o.del {
+			continue
+		}
+		if i >= whole {
+			gone[string(o.key)] = max(gone[string(o.key)], o.n)
+			continue
+		}
+		seq, err := chunkfmt.ParseGroupKey(o.key)
+		if err != nil {
+			return err
+		}
+		// One that was moved is read from others, whatever becomes of what is left of it.
+		moved, err := a.goneBefore(seq, o.n)
+		if err != nil {
+			return err
+		}
+		if !moved {
 			gone[string(o.key)] = max(gone[string(o.key)], o.n)
 		}
 	}

@@ -78,6 +78,36 @@ func TestHealed(t *testing.T) {
 	}
 }
 
+// TestHealedOfMoved: where the blocks of a group are that was moved is said for good, also if it is called damaged, and
+// whole again, by who had not learnt of it yet.
+func TestHealedOfMoved(t *testing.T) {
+	group := func(seq chunkfmt.Seq) chunkfmt.Record {
+		return recGroup(chunkfmt.GroupRecord{Seq: seq, RawLen: 3, Blocks: []chunkfmt.BlockRecord{{Length: 1}, {Length: 2}}})
+	}
+	was := chunkfmt.Healed{Length: 1, Group: 20}
+	now := chunkfmt.Healed{Offset: 1, Length: 2, Group: 21}
+	moved := chunkfmt.Removed{First: 9, Last: 9}
+	all := []chunkfmt.Record{
+		group(8), group(9), group(10), rec(chunkfmt.RecBad, chunkfmt.BadKey(9), nil), recHealed(9, was),
+		del(chunkfmt.RecBad, chunkfmt.BadKey(9)), // what was said before it was moved goes
+		recHealed(9, now), rec(chunkfmt.RecMoved, chunkfmt.RemovedKey(9), moved.Append(nil)),
+		rec(chunkfmt.RecBad, chunkfmt.BadKey(9), nil), del(chunkfmt.RecBad, chunkfmt.BadKey(9)),
+	}
+	for n := range len(all) { // applied in two commits
+		x, err := Open(filepath.Join(t.TempDir(), "index"), testID)
+		noError(t, err)
+		apply(t, x, all[:n]...)
+		apply(t, x, all[n:]...)
+		wantHealed(t, x, 9, now)
+		for _, seq := range []chunkfmt.Seq{8, 10} { // beside it
+			apply(t, x, rec(chunkfmt.RecBad, chunkfmt.BadKey(seq), nil), recHealed(seq, was))
+			apply(t, x, del(chunkfmt.RecBad, chunkfmt.BadKey(seq)))
+			wantHealed(t, x, seq)
+		}
+		noError(t, x.Close())
+	}
+}
+
 // TestUses overwrites parts of files over many archives and compares what is said of each group with what each
 // archive's extents say.
 func TestUses(t *testing.T) {

@@ -16,20 +16,21 @@ import (
 // last number of each. Ranges between which there is no group are one, so that there are never
 // more of them than groups, however much was removed.
 
-func addRemoved(ranges *[]chunkfmt.Removed, o op) error {
+// movedRange is the range of a moved record, and which operation that is.
+type movedRange struct {
+	chunkfmt.Removed
+	n int
+}
+
+func removedOf(o op) (chunkfmt.Removed, error) {
 	if o.del {
-		return fmt.Errorf("what was removed does not come back: %w", chunkfmt.ErrDamaged)
+		return chunkfmt.Removed{}, fmt.Errorf("what was removed does not come back: %w", chunkfmt.ErrDamaged)
 	}
 	first, err := chunkfmt.ParseGroupKey(o.key)
 	if err != nil {
-		return err
+		return chunkfmt.Removed{}, err
 	}
-	r, err := chunkfmt.ParseRemoved(first, o.val)
-	if err != nil {
-		return err
-	}
-	*ranges = append(*ranges, r)
-	return nil
+	return chunkfmt.ParseRemoved(first, o.val)
 }
 
 // flushRemoved deletes the records of removed groups, and notes their numbers and those of moved
@@ -46,7 +47,11 @@ func (a *applier) flushRemoved() error {
 	}
 	b := a.bucket(removed.now)
 	// All is looked up before anything is deleted: see merger.next.
-	ranges := a.joined(slices.Concat(a.removed, a.moved))
+	ranges := slices.Clone(a.removed)
+	for _, r := range a.moved {
+		ranges = append(ranges, r.Removed)
+	}
+	ranges = a.joined(ranges)
 	var old [][]byte
 	for i := range ranges {
 		keys, err := widen(b, &ranges[i], a.apart)
@@ -69,6 +74,27 @@ func (a *applier) flushRemoved() error {
 	}
 	a.removed, a.moved = a.removed[:0], a.moved[:0]
 	return nil
+}
+
+// goneBefore says whether the log has removed or moved a group before operation n.
+func (a *applier) goneBefore(seq chunkfmt.Seq, n int) (bool, error) {
+	for _, r := range a.moved {
+		if r.n < n && r.First <= seq && seq <= r.Last {
+			return true, nil
+		}
+	}
+	c := a.bucket(removed.now).Cursor()
+	k, v := c.Seek(chunkfmt.RemovedKey(seq + 1))
+	if k == nil {
+		k, v = c.Last()
+	} else {
+		k, v = c.Prev()
+	}
+	if k == nil {
+		return false, nil
+	}
+	r, err := parseRemoved(k, v)
+	return seq <= r.Last, err
 }
 
 // deleteNumbers deletes what belongs to removed groups from a bucket whose keys begin with their numbers.

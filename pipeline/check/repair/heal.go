@@ -98,12 +98,12 @@ func (h *healer) want(ctx context.Context, bad []chunkfmt.Seq) ([]chunkfmt.Seq, 
 	return bad, nil
 }
 
-// find goes through all groups.
+// find goes through all groups that stay.
 func (h *healer) find() error {
 	if len(h.wanted) == 0 {
 		return nil
 	}
-	return h.Index.Groups(func(g chunkfmt.GroupRecord, _ chunkfmt.Location) bool {
+	return h.Index.Known(0, func(g chunkfmt.GroupRecord, _ chunkfmt.Location) bool {
 		if h.bad[g.Seq] {
 			return true
 		}

@@ -23,7 +23,8 @@ import (
 // Index is what is needed of the view of the log. *index.Index is one.
 type Index interface {
 	Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location, bool, error)
-	Groups(f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error
+	Known(first chunkfmt.Seq, f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error
+	Gone(seq chunkfmt.Seq) (bool, error)
 	Bad(seq chunkfmt.Seq) (why string, is bool, err error)
 	BadGroups(f func(seq chunkfmt.Seq, why string) bool) error
 	Healed(seq chunkfmt.Seq) ([]chunkfmt.Healed, error)
@@ -111,7 +112,7 @@ func Chunks(ctx context.Context, v Volume, ids []chunkfmt.ChunkID, report func(R
 }
 
 // up says whether a damaged group need not be read from its own place any more: each of its blocks is read elsewhere, or
-// by nobody.
+// by nobody, or the log says that it may go.
 func (r *repairer) up(ctx context.Context, seq chunkfmt.Seq) (bool, error) {
 	is, known := r.givenUp[seq]
 	if known {
@@ -121,7 +122,11 @@ func (r *repairer) up(ctx context.Context, seq chunkfmt.Seq) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !there {
+	gone, err := r.Index.Gone(seq)
+	if err != nil {
+		return false, err
+	}
+	if !there || gone {
 		r.givenUp[seq] = true
 		return true, nil
 	}
