@@ -29,6 +29,12 @@ func (s *Source) cleaning() *cleaning {
 // it is gone. It may be ended at any time, and called again.
 func (s *Source) Clean(ctx context.Context) (Pruned, error) {
 	head := s.index.Head()
+	if s.spool != nil {
+		// What the log says of groups, and those that others were moved to, must not be near by only.
+		if err := s.spool.f.Await(ctx, head.Seq); err != nil {
+			return Pruned{}, fmt.Errorf("wait for the spool before anything is taken off the server's medium: %w", err)
+		}
+	}
 	p, anew, err := s.cleaning().run(ctx)
 	if err != nil {
 		return p, err

@@ -31,7 +31,7 @@ type Pruned struct {
 
 // Prune removes the groups that neither the tree nor an archive refers to, moves what is needed of
 // others of which little is, and takes them off the media. It goes beside writers and readers, and
-// may be ended at any time; what was begun goes on with the next one.
+// may be ended at any time; what was begun goes on with the next one. One at a time.
 //
 // No group is removed that somebody may come to refer to: those that nothing refers to leave the
 // dedup table first; once all that was written until then is in the index, those to which nothing
@@ -43,6 +43,13 @@ func (s *Source) Prune(ctx context.Context, t Tree) (Pruned, error) {
 	if err := s.index.Sweep(ctx); err != nil {
 		return p, err
 	}
+	if s.unsettled {
+		// A batch of a prune that was ended may be on its way to the index, and what it names is to stay excluded.
+		if err := t.Journal(ctx, removedRanges(nil)); err != nil {
+			return p, fmt.Errorf("prune: %w", err)
+		}
+	}
+	s.unsettled = true
 	for after, more := chunkfmt.Seq(0), true; more; {
 		g, err := s.index.Garbage(ctx, after)
 		if err == nil && g.Len() > 0 {
@@ -55,9 +62,13 @@ func (s *Source) Prune(ctx context.Context, t Tree) (Pruned, error) {
 		}
 		after, more = g.After()
 	}
+	if err := s.rescue(ctx, t); err != nil {
+		return p, fmt.Errorf("prune: store again what was moved to groups that are damaged: %w", err)
+	}
 	if err := s.repack(ctx, t, &p); err != nil {
 		return p, fmt.Errorf("prune: move what is needed of groups: %w", err)
 	}
+	s.unsettled = false
 	if err := t.Quiesce(ctx); err != nil {
 		return p, fmt.Errorf("prune: %w", err)
 	}

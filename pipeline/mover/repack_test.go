@@ -318,6 +318,9 @@ type forgetful struct {
 
 func (f *forgetful) Journal(ctx context.Context, b stage.BatchSource) error {
 	err := f.writing.Journal(ctx, b)
+	if r, ok := b.(removedRanges); ok && len(r) == 0 {
+		return err // after a prune that was ended
+	}
 	if f.calls--; f.calls == 0 {
 		return f.err
 	}
@@ -482,6 +485,155 @@ func flipFirst(t *testing.T, p place, seq chunkfmt.Seq) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestRepackHeirDamaged: what a group was moved to is damaged before the cleaner has taken the group away. It is stored
+// again before that happens.
+func TestRepackHeirDamaged(t *testing.T) {
+	p := newPlace(t)
+	w := p.openIn(t, 64<<20)
+	a := newSmalls(1, 2, 40)
+	w.write(a)
+	ballast := newSmalls(3, 1000, 600)
+	w.write(ballast)
+	w.thin(a, 4)
+	w.end()
+	w = p.openIn(t, 64<<20) // whose chunk is another one
+	w.prune(1)
+	seqs := w.wantSmalls(a)
+	heirs := w.heirs(seqs)
+	if err := w.s.groups.Whole(t.Context(), seqs[0]); err != nil || len(heirs) != 1 {
+		t.Fatalf("the group is gone already, %v; it was moved to %v", err, heirs)
+	}
+	w.end()
+	flipFirst(t, p, heirs[0])
+	w = p.openIn(t, 64<<20)
+	w.extra = bad(heirs...)
+	w.cut(stage.MarkCut, "", "", nil)
+	w.extra = nil
+	w.wantSmalls(a) // where it was
+	w.thin(ballast, 1000)
+	w.prune(1)
+	if err := w.s.groups.Whole(t.Context(), seqs[0]); !errors.Is(err, media.ErrNoTag) {
+		t.Errorf("the group is there yet: %v", err)
+	}
+	w.wantSmalls(a)
+	n := len(w.groups())
+	w.prune(0)
+	if m := len(w.groups()); m > n {
+		t.Errorf("another prune has stored %d groups", m-n)
+	}
+	w.end()
+	w = p.copyOf(t).mustOpen(t)
+	w.wantSmalls(a)
+	w.end()
+}
+
+// TestRepackUnsettled ends a prune whose last batch is not in the index yet when the next one begins. Nothing of what it
+// moves is found meanwhile.
+func TestRepackUnsettled(t *testing.T) {
+	p := newPlace(t)
+	o := p.options(t)
+	o.DedupBytes = 1 // so that a hit brings in the groups beside it
+	s, err := OpenSource(t.Context(), starter{}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &writing{t: t, s: s}
+	w.write(newSmalls(1, 1000, 900))
+	if s.table.Stats().SampleBits == 0 {
+		t.Fatal("the table has all blocks")
+	}
+	files := newSmalls(2, 2, 200)
+	w.write(files)
+	groups := w.wantSmalls(files)
+	if len(groups) < 3 || groups[1] != groups[0]+1 {
+		t.Fatalf("files are in %v", groups)
+	}
+	gone := smalls{}
+	left := 0
+	for _, ino := range files.inos() {
+		if g := w.wantSmalls(smalls{ino: files[ino]}); g[0] == groups[1] {
+			if left++; left > 1 {
+				gone[ino] = files[ino]
+				delete(files, ino)
+				w.unlink(ino)
+			}
+		}
+	}
+	dead := w.file(500, 200_000)
+	late := &late{writing: w, ends: 2, first: func() { w.unlink(500) }, look: func() {
+		for _, known := range []bool{true, false} {
+			for _, data := range map[bool]smalls{true: files, false: gone}[known] {
+				at, ok, err := s.table.Lookup(s.keys.Sum(data), uint32(len(data)))
+				if err != nil || ok && !known {
+					t.Errorf("what was not moved is found at %+v, %v", at, err)
+				}
+			}
+		}
+	}}
+	if _, err := s.Prune(t.Context(), late); !errors.Is(err, errEnded) {
+		t.Fatal(err)
+	}
+	if pruned, err := s.Prune(t.Context(), late); err != nil || pruned.Removed != 1 || pruned.Moved > 0 {
+		t.Errorf("the next prune: %+v, %v", pruned, err)
+	}
+	w.wantPruned(w.wantSmalls(files), []chunkfmt.Seq{dead})
+	w.end()
+}
+
+var errEnded = errors.New("ended")
+
+// late is a tree one of whose batches gets into the index with the one after it only.
+type late struct {
+	*writing
+	ends    int // batches until then; it is said to have failed
+	pending *index.Batch
+	first   func() // is called before the first batch
+	look    func() // is called when a batch after that one is stable, and not in the index
+}
+
+func (l *late) Journal(ctx context.Context, b stage.BatchSource) error {
+	if l.first != nil {
+		l.first()
+		l.first = nil
+	}
+	slot, err := l.s.Collector().Prepare(ctx)
+	if err != nil {
+		return err
+	}
+	var journal stage.Journal
+	acked := make(chan error, 1)
+	slot.Cut(stage.Marker{
+		Kind: stage.MarkCut, Batch: b,
+		Journalled: func(j stage.Journal) { journal = j },
+		Acked:      func(err error) { acked <- err },
+	})
+	slot.Release()
+	if err := <-acked; err != nil {
+		return err
+	}
+	whole := index.Batch{Header: journal.Batches[0].Header}
+	for _, part := range journal.Batches {
+		whole.Records = append(whole.Records, part.Records...)
+	}
+	if l.ends <= 0 {
+		l.look()
+	}
+	if l.ends--; l.ends == 0 {
+		l.pending = &whole
+		return errEnded
+	}
+	batches := []index.Batch{whole}
+	if l.pending != nil {
+		batches = []index.Batch{*l.pending, whole}
+		l.pending = nil
+	}
+	if err := l.s.Index().Apply(batches, index.Head(journal.Head), l.s.Flight().Location); err != nil {
+		return err
+	}
+	l.s.Flight().Forget(journal.Head.Seq)
+	return nil
 }
 
 var _ indexed = (*index.Index)(nil)

@@ -35,12 +35,14 @@ type Source struct {
 	sender  *agent.Sender  // nil where the store is here, or behind a spool
 	spool   *spooling      // nil without one
 	branch  string         // see Branch
-	flight  *stage.Flight
-	table   *dedup.Table // used by the pipe only
-	groups  *stage.Groups
-	writer  *stage.Writer
-	pipe    *pipeline.Pipe
-	ordinal uint32 // of the session
+	// unsettled: a prune was ended, and its last batch may be on its way. Prune's alone.
+	unsettled bool
+	flight    *stage.Flight
+	table     *dedup.Table // used by the pipe only
+	groups    *stage.Groups
+	writer    *stage.Writer
+	pipe      *pipeline.Pipe
+	ordinal   uint32 // of the session
 
 	loaded      *Loaded // what the index was made of just now; nil: it was there, or of the log
 	passed      int     // newer checkpoints that could not be used

@@ -6,6 +6,7 @@ import (
 	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"path/filepath"
@@ -550,4 +551,61 @@ func TestSpoolThatIsThere(t *testing.T) {
 	w.put("c", "mine")
 	o.Spool.Linger = time.Minute
 	w.end()
+}
+
+// TestSpoolPrune: nothing is taken off the server's medium before the log there says so, and has what was moved.
+func TestSpoolPrune(t *testing.T) {
+	t.Parallel()
+	f := newFarRig(t, channel.Rights{})
+	way := &gate{Way: f.g.link}
+	path := t.TempDir()
+	open := func() *writing {
+		o := spooled(t, f.g.far(t, f.doors, f.state, nil), path, 64<<20)
+		o.Far.Way, o.Spool.Linger = way, time.Minute
+		return mustOpen(t, o)
+	}
+	w := open()
+	a := newSmalls(1, 2, 40)
+	w.write(a)
+	w.end()
+	w = open()
+	w.s.o.Far.Removals = orderly{f.g.medium, w}
+	way.set(true)
+	w.thin(a, 4)
+	var pruned Pruned
+	ended := make(chan error, 1)
+	go func() {
+		var err error
+		pruned, err = w.s.Prune(t.Context(), w)
+		ended <- err
+	}()
+	for !w.s.Unclean() {
+		select {
+		case err := <-ended:
+			t.Fatalf("with the server away: %+v, %v", pruned, err)
+		case <-time.After(time.Millisecond): // nobody tells of it
+		}
+	}
+	way.set(false)
+	if err := <-ended; err != nil || pruned.Moved != 1 || pruned.Chunks != 1 {
+		t.Errorf("%+v, %v", pruned, err)
+	}
+	w.wantSmalls(a)
+	w.end()
+	w = mustOpen(t, f.g.far(t, f.doors, t.TempDir(), nil))
+	w.wantSmalls(a)
+	w.end()
+}
+
+// orderly wants all that the index has to be on the server when something is to be removed there.
+type orderly struct {
+	GroupRemover
+	w *writing
+}
+
+func (o orderly) RemoveGroups(ctx context.Context, list io.ReaderAt, size int64, dryRun bool) (remote.Removal, error) {
+	if there, head := o.w.s.Forwarder().Remote(), o.w.s.index.Head().Seq; there < head {
+		o.w.t.Errorf("groups are to be removed when the server has all up to %v, of %v", there, head)
+	}
+	return o.GroupRemover.RemoveGroups(ctx, list, size, dryRun)
 }

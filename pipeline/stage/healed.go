@@ -7,6 +7,7 @@ import (
 	"sort"
 
 	"coffer/chunkfmt"
+	"coffer/media"
 )
 
 // maxHealed is how many times a block may have been healed: longer ways run in circles.
@@ -75,8 +76,8 @@ func (g *Groups) follow(rec chunkfmt.GroupRecord, h chunkfmt.Healed) (chunkfmt.H
 		if err != nil {
 			return h, fmt.Errorf("group %v: its record: %w", h.Group, err)
 		}
-		if !ok {
-			return h, fmt.Errorf("group %v is not known: %w", h.Group, ErrDamaged)
+		if !ok { // or not any more: its blocks may have been moved on since
+			return h, fmt.Errorf("group %v is not known: %w: %w", h.Group, ErrDamaged, media.ErrNoTag)
 		}
 		want, ok := blockOf(&rec, h.Offset)
 		if got, there := blockOf(&next, h.GroupOffset); !ok || !there || got != want {
