@@ -102,7 +102,7 @@ func (o *checkOptions) check(ctx context.Context, s *opened) (found []scrub.Find
 	if err != nil {
 		return nil, result, err
 	}
-	v := check.Volume{ID: s.volume, Medium: s.medium, Index: r.Index(), Groups: r.Groups()}
+	v := check.Volume{ID: s.volume, Medium: s.medium, Index: r.Index(), Groups: r.Groups(), Newest: r.Newest}
 	result, err = check.Run(ctx, v, o.options(), func(f check.Finding) {
 		found = append(found, f.Finding)
 		o.report(f)

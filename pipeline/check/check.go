@@ -50,6 +50,9 @@ type Volume struct {
 	Medium media.Medium
 	Index  Index
 	Groups Groups
+	// Newest gives a newer state of the index: groups may be taken off the medium while it is checked. Nil: Index is
+	// always the newest.
+	Newest func(ctx context.Context) (*index.Index, error)
 }
 
 // Options says how to check. The zero value reads no data but that of groups known as damaged.
@@ -135,7 +138,7 @@ func (r *run) run(ctx context.Context, report func(Finding)) error {
 	if err := r.missingChunks(ctx, cataloged); err != nil {
 		return err
 	}
-	if err := r.suspect(); err != nil {
+	if err := r.suspect(ctx); err != nil {
 		return err
 	}
 	if err := r.judge(ctx); err != nil {
@@ -190,8 +193,8 @@ func (r *run) take(f scrub.Finding) {
 
 // suspect goes through all groups that the media have to have and finds those that may not be whole. Those that no chunk
 // has are findings.
-func (r *run) suspect() error {
-	var missing []scrub.Range
+func (r *run) suspect(ctx context.Context) error {
+	var missing []chunkfmt.Seq
 	err := r.Index.Known(0, func(g chunkfmt.GroupRecord, _ chunkfmt.Location) bool {
 		r.result.Groups++
 		switch {
@@ -200,19 +203,26 @@ func (r *run) suspect() error {
 		case r.bad[g.Seq]:
 			r.suspects[g.Seq] = "it was found damaged before"
 		case !r.seen.has(g.Seq):
-			r.suspects[g.Seq] = "no chunk has it"
-			if n := len(missing); n > 0 && missing[n-1].Last+1 == g.Seq {
-				missing[n-1].Last = g.Seq
-			} else {
-				missing = append(missing, scrub.Range{First: g.Seq, Last: g.Seq})
-			}
+			missing = append(missing, g.Seq)
 		}
 		return true
 	})
+	if err == nil {
+		missing, err = r.stillMissing(ctx, missing)
+	}
 	if err != nil {
 		return err
 	}
-	for _, m := range missing {
+	var ranges []scrub.Range
+	for _, seq := range missing {
+		r.suspects[seq] = "no chunk has it"
+		if n := len(ranges); n > 0 && ranges[n-1].Last+1 == seq {
+			ranges[n-1].Last = seq
+		} else {
+			ranges = append(ranges, scrub.Range{First: seq, Last: seq})
+		}
+	}
+	for _, m := range ranges {
 		_, at, _, err := r.Index.Group(m.First)
 		if err != nil {
 			return err
@@ -227,6 +237,30 @@ func (r *run) suspect() error {
 		r.take(f)
 	}
 	return nil
+}
+
+// stillMissing leaves out what the log has removed or moved since.
+func (r *run) stillMissing(ctx context.Context, missing []chunkfmt.Seq) (still []chunkfmt.Seq, err error) {
+	if len(missing) == 0 || r.Newest == nil {
+		return missing, nil
+	}
+	newest, err := r.Newest(ctx)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil { // what is missing may be why
+		return missing, nil
+	}
+	for _, seq := range missing {
+		gone, err := newest.Gone(seq)
+		if err != nil {
+			return nil, err
+		}
+		if !gone {
+			still = append(still, seq)
+		}
+	}
+	return still, nil
 }
 
 // maxWhy bounds what the log keeps of why a group is damaged, bytes.

@@ -291,6 +291,40 @@ func TestGivenUp(t *testing.T) {
 	}
 }
 
+// TestPrunedMeanwhile: an index from before a prune does not know what may go. Nobody misses it.
+func TestPrunedMeanwhile(t *testing.T) {
+	r := history(t)
+	s := r.open()
+	s.put(map[string][]byte{"small/3": noise(13, 3003), "small/5": noise(15, 3005)})
+	s.seal("four")
+	s.close()
+	state := r.options.StateDir
+	r.options.StateDir = t.TempDir() // another machine
+	x, v := r.reader()
+	r.options.StateDir = state
+	s = r.open()
+	var early []chunkfmt.ArchiveRecord
+	must(t, s.source.Index().Archives(0, func(a chunkfmt.ArchiveRecord) bool {
+		if a.Label != "four" {
+			early = append(early, a)
+		}
+		return true
+	}))
+	must(t, s.source.Forget(t.Context(), s.tree, early))
+	pruned, err := s.source.Prune(t.Context(), s.tree)
+	must(t, err)
+	s.close()
+	if pruned.Moved == 0 || pruned.Removed == 0 || pruned.Chunks == 0 {
+		t.Fatalf("%+v", pruned)
+	}
+	all, result := r.checkOf(v, check.Options{Pick: everything})
+	wantNothing(t, all)
+	if len(result.Amendments()) > 0 || result.Lost > 0 {
+		t.Errorf("%+v", result)
+	}
+	must(t, x.Close())
+}
+
 // TestShare reads part of the data.
 func TestShare(t *testing.T) {
 	r := history(t)

@@ -135,7 +135,7 @@ func (r *rig) reader() (*mover.Reader, check.Volume) {
 	r.t.Helper()
 	x, err := mover.OpenReader(r.t.Context(), r.options, "")
 	must(r.t, err)
-	return x, check.Volume{ID: r.keys().ID, Medium: r.medium, Index: x.Index(), Groups: x.Groups()}
+	return x, check.Volume{ID: r.keys().ID, Medium: r.medium, Index: x.Index(), Groups: x.Groups(), Newest: x.Newest}
 }
 
 func (r *rig) check(o check.Options) ([]check.Finding, check.Result) {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"coffer/chunkfmt"
+	"coffer/index"
 	"coffer/media"
 	"coffer/pipeline/stage"
 )
@@ -42,6 +43,23 @@ func (r *Reader) moved(ctx context.Context, seq chunkfmt.Seq, p []byte, off uint
 		err = view.groups.ReadKnown(ctx, seq, p, off)
 	}
 	return err
+}
+
+// Newest gives the view of the log as it is now.
+func (r *Reader) Newest(ctx context.Context) (*index.Index, error) {
+	view := r
+	if !r.o.Follow {
+		var err error
+		if view, err = r.newest.get(r); err != nil {
+			return nil, err
+		}
+	}
+	for range looks {
+		if _, err := view.CatchUp(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return view.index, nil
 }
 
 func (n *newest) get(r *Reader) (*Reader, error) {
