@@ -84,7 +84,8 @@ func (a *applier) goneBefore(seq chunkfmt.Seq, n int) (bool, error) {
 		}
 	}
 	c := a.bucket(removed.now).Cursor()
-	k, v := c.Seek(chunkfmt.RemovedKey(seq + 1))
+	k, _ := c.Seek(chunkfmt.RemovedKey(seq + 1))
+	var v []byte
 	if k == nil {
 		k, v = c.Last()
 	} else {

@@ -39,7 +39,7 @@ func newOrchard(t *testing.T) *orchard {
 
 func (o *orchard) mount(flags ...string) *rig.Mount {
 	o.t.Helper()
-	m := o.place.mount(o.t, flags...)
+	m := o.place.mount(o.t, append(flags, "--checkpoint-after", "8KiB")...)
 	m.Watch(o.t, 15*time.Minute)
 	return m
 }
@@ -51,9 +51,30 @@ func (o *orchard) grow() {
 		o.g.change()
 	}
 	o.n++
+	o.litter()
 	label := fmt.Sprintf("state-%d", o.n)
 	o.saved[label] = rig.ReadTree(o.t, o.g.dir)
 	o.Run(o.t, "snapshot", o.mnt, "-m", label)
+}
+
+// litter stores small files, which share a group, and leaves a few of them.
+func (o *orchard) litter() {
+	o.t.Helper()
+	dir := filepath.Join(o.g.dir, fmt.Sprintf("litter-%d", o.n))
+	rig.Must(o.t, os.Mkdir(dir, 0o755))
+	name := func(i int) string { return filepath.Join(dir, fmt.Sprint(i)) }
+	rng := rand.NewChaCha8([32]byte{1, byte(o.n), byte(o.n >> 8)})
+	for i := range 40 {
+		b := make([]byte, 2000+i)
+		rng.Read(b)
+		rig.Must(o.t, os.WriteFile(name(i), b, 0o644))
+	}
+	o.Run(o.t, "sync", o.mnt)
+	for i := range 40 {
+		if i%13 != 0 {
+			rig.Must(o.t, os.Remove(name(i)))
+		}
+	}
 }
 
 // check compares all archives that are kept, and wants no others.
@@ -117,8 +138,8 @@ func (o *orchard) ballast(m *rig.Mount) {
 	rig.Must(o.t, os.Remove(m.Path("ballast")))
 }
 
-// killedPrune begins a prune, of the store or of a mount, and kills the process that does it: at some time, or as it has
-// begun to write a chunk anew.
+// killedPrune begins a prune, of the store or of a mount, and kills the process that does it: at some time, as it has
+// begun to store what it moves, or as it has begun to write a chunk anew.
 func (o *orchard) killedPrune(mounted bool) {
 	o.t.Helper()
 	var m *rig.Mount
@@ -128,7 +149,7 @@ func (o *orchard) killedPrune(mounted bool) {
 		where = o.mnt
 		o.grow()
 	}
-	before := o.anew()
+	before, stored := o.anew(), rig.Stored(o.t, o.store)
 	cmd := o.Coffer("prune", where)
 	rig.Must(o.t, cmd.Start())
 	ended := make(chan struct{})
@@ -136,17 +157,24 @@ func (o *orchard) killedPrune(mounted bool) {
 		defer close(ended)
 		cmd.Wait() // its end says nothing
 	}()
-	after := time.Duration(o.rng.IntN(600)) * time.Millisecond
-	if o.rng.IntN(3) > 0 {
-		after = time.Duration(o.rng.IntN(3000)) * time.Microsecond
-		for o.anew() == before {
+	await := func(begun func() bool) {
+		for !begun() {
 			select {
 			case <-ended:
+				return
 			case <-time.After(time.Millisecond / 4): // nobody tells of it
-				continue
 			}
-			break
 		}
+	}
+	after := time.Duration(o.rng.IntN(3000)) * time.Microsecond
+	switch o.rng.IntN(4) {
+	case 0:
+		after = time.Duration(o.rng.IntN(600)) * time.Millisecond
+	case 1:
+		await(func() bool { return rig.Stored(o.t, o.store) > stored })
+		after *= 10
+	default:
+		await(func() bool { return o.anew() != before })
 	}
 	select {
 	case <-ended:
@@ -172,7 +200,7 @@ func chunksAnew(t *testing.T, store string) int {
 
 // TestPrune changes a tree over a number of archives (COFFER_ARCHIVES), forgets most of them by rules and one by one,
 // prunes, and is killed while it does (COFFER_PRUNE_KILLS). All archives that are kept are as they were, each time, and
-// in the end also after index and catalog were made anew; no byte is damaged, and as much room came back as was said.
+// in the end also after index and catalog were made anew, from a checkpoint and from the log; no byte is damaged, and as much room came back as was said.
 func TestPrune(t *testing.T) {
 	o := newOrchard(t)
 	for range (rig.Count(t, "COFFER_ARCHIVES", 4) + 1) / 2 {
@@ -200,25 +228,37 @@ func TestPrune(t *testing.T) {
 		o.forget(o.store, labels[o.rng.IntN(len(labels))])
 	}
 	before := rig.Stored(t, o.store)
-	var said, done struct{ Bytes int64 }
+	var said, done struct {
+		Bytes int64
+		Moved int `json:"moved_groups"`
+	}
 	o.json(&said, "prune", "--dry-run", "--json", o.store)
 	o.json(&done, "prune", "--json", o.store)
 	// The session that pruned takes some hundred bytes itself.
 	if back := before - rig.Stored(t, o.store); said.Bytes < 4<<20 || back < said.Bytes*9/10-4096 || back > said.Bytes*11/10 {
 		t.Errorf("%d bytes came back, %d were said, %d answered", back, said.Bytes, done.Bytes)
 	}
+	if said.Moved == 0 || done.Moved != said.Moved {
+		t.Errorf("%d groups of which little is needed are moved, %d were said", done.Moved, said.Moved)
+	}
 	if again := o.Run(t, "prune", "--dry-run", o.store); !strings.Contains(again, " 0 B") {
 		t.Errorf("after a prune: %s", again)
 	}
 	m := o.mount()
 	o.check(m, "pruned")
+	o.grow()
 	m.Unmount(t)
-	o.DropIndex(t)
-	rig.DropCatalogs(t, o.store)
-	o.Run(t, "rebuild", o.store)
-	m = o.mount()
-	o.check(m, "index rebuilt")
-	m.Unmount(t)
+	for _, flags := range [][]string{nil, {"--from-log"}} {
+		o.DropIndex(t)
+		rig.DropCatalogs(t, o.store)
+		out := o.Run(t, append([]string{"rebuild", o.store}, flags...)...)
+		if want := map[bool]string{true: "from a checkpoint", false: "from the log"}[flags == nil]; !strings.HasPrefix(out, want) {
+			t.Errorf("rebuild %v says %q", flags, out)
+		}
+		m = o.mount()
+		o.check(m, "index rebuilt "+fmt.Sprint(flags))
+		m.Unmount(t)
+	}
 	o.Run(t, "scrub", o.store)
 	o.Run(t, "check", "--read-data", o.store)
 }
