@@ -64,6 +64,7 @@ func (o *orchard) litter() {
 	rig.Must(o.t, os.Mkdir(dir, 0o755))
 	name := func(i int) string { return filepath.Join(dir, fmt.Sprint(i)) }
 	rng := rand.NewChaCha8([32]byte{1, byte(o.n), byte(o.n >> 8)})
+	o.Run(o.t, "sync", o.mnt) // so that nothing else is in their group
 	for i := range 40 {
 		b := make([]byte, 2000+i)
 		rng.Read(b)
@@ -149,7 +150,7 @@ func (o *orchard) killedPrune(mounted bool) {
 		where = o.mnt
 		o.grow()
 	}
-	before, stored := o.anew(), rig.Stored(o.t, o.store)
+	before, stored := o.anew(), o.stored()
 	cmd := o.Coffer("prune", where)
 	rig.Must(o.t, cmd.Start())
 	ended := make(chan struct{})
@@ -171,7 +172,7 @@ func (o *orchard) killedPrune(mounted bool) {
 	case 0:
 		after = time.Duration(o.rng.IntN(600)) * time.Millisecond
 	case 1:
-		await(func() bool { return rig.Stored(o.t, o.store) > stored })
+		await(func() bool { return o.stored() > stored })
 		after *= 10
 	default:
 		await(func() bool { return o.anew() != before })
@@ -186,6 +187,17 @@ func (o *orchard) killedPrune(mounted bool) {
 		cmd.Process.Kill()
 	}
 	<-ended
+}
+
+// stored is the length of all chunks, also while some of them go.
+func (o *orchard) stored() (sum int64) {
+	o.t.Helper()
+	for _, chunk := range rig.Chunks(o.t, o.store) {
+		if info, err := os.Stat(chunk); err == nil {
+			sum += info.Size()
+		}
+	}
+	return sum
 }
 
 // anew is how many chunks of the store were, or are being, written anew.
