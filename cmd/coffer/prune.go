@@ -26,7 +26,8 @@ func newPrune() *cobra.Command {
 		Use:   "prune STORE|MOUNTPOINT",
 		Short: "Give back the room of what no archive needs any more",
 		Long: `Prune takes from the store what neither the tree nor an archive refers to: what was deleted or overwritten
-before it was in an archive, and what only archives had that are forgotten. If the volume is mounted, the process
+before it was in an archive, and what only archives had that are forgotten. What is needed of small files that share
+a group is stored again where most of the group is not. If the volume is mounted, the process
 that serves the mount does it, and nobody needs to stop.
 
 It may be interrupted, or killed, at any time: nothing is lost, and the next mount or prune goes on. --dry-run
