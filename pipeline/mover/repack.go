@@ -26,43 +26,47 @@ const (
 func (s *Source) repack(ctx context.Context, t Tree, p *Pruned) error {
 	for after, more := chunkfmt.Seq(0), true; more; {
 		found, err := s.index.Sparse(ctx, after)
+		var full error
 		if err == nil && found.Len() > 0 {
-			err = s.move(ctx, t, found, p)
-		}
-		if errors.Is(err, media.ErrFull) {
-			s.o.Log.Info("groups of which little is needed stay: the medium is full", "cause", err)
-			return nil
+			full, err = s.move(ctx, t, found, p)
 		}
 		if err != nil {
 			return err
+		}
+		if full != nil {
+			s.o.Log.Info("groups of which little is needed stay: the medium is full", "cause", full)
+			return nil
 		}
 		after, more = found.After()
 	}
 	return nil
 }
 
-// move moves the live blocks of groups. Whatever goes wrong, the groups stay excluded from the table until another set
-// is: a batch that was not waited for may come yet.
-func (s *Source) move(ctx context.Context, t Tree, found *index.Sparse, p *Pruned) error {
+// move moves the live blocks of groups, and says so if the medium was full before all were moved. Whatever goes wrong, the
+// groups stay excluded from the table until another set is: a batch that was not waited for may come yet.
+func (s *Source) move(ctx context.Context, t Tree, found *index.Sparse, p *Pruned) (full, err error) {
 	if err := s.exclude(ctx, t, found.Has); err != nil {
-		return err
+		return nil, err
 	}
 	now, err := s.index.StillSparse(ctx, found)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m := &moving{s: s, t: t, p: p, room: make([]byte, stage.SmallBlock)}
 	now.Each(func(g index.SparseGroup) bool {
 		err = m.add(ctx, &g)
 		return err == nil
 	})
-	if err == nil || errors.Is(err, media.ErrFull) {
-		err = errors.Join(err, m.flush(ctx))
+	if errors.Is(err, media.ErrFull) && !m.unsure {
+		full, err = err, nil
 	}
-	if m.unsure || err != nil && !errors.Is(err, media.ErrFull) {
-		return err
+	if err == nil {
+		err = m.flush(ctx)
 	}
-	return errors.Join(err, s.readmit(ctx, t, found.Len()-m.moved, found.Has))
+	if err == nil {
+		err = s.readmit(ctx, t, found.Len()-m.moved, found.Has)
+	}
+	return full, err
 }
 
 // moving gathers blocks for a batch that says where they are now.

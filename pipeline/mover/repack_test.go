@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -276,12 +277,18 @@ func TestRepack(t *testing.T) {
 
 // TestRepackUnsure: if it is not known whether a batch counts that says what was moved, nobody refers to what was not.
 func TestRepackUnsure(t *testing.T) {
+	for _, lost := range []error{errors.New("the answer is lost"), fmt.Errorf("no room for the answer: %w", media.ErrFull)} {
+		testRepackUnsure(t, lost)
+	}
+}
+
+func testRepackUnsure(t *testing.T, lost error) {
+	t.Helper()
 	p := newPlace(t)
 	w := p.mustOpen(t)
 	a := newSmalls(1, 2, 40)
 	w.write(a)
 	gone := w.thin(a, 4)
-	lost := errors.New("the answer is lost")
 	for n, moved := 1, 0; ; n++ {
 		tree := &forgetful{writing: w, calls: n, err: lost}
 		pruned, err := w.s.Prune(t.Context(), tree)
