@@ -12,10 +12,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"coffer/chunkfmt"
 	"coffer/index"
 	"coffer/media"
+	"coffer/pipeline/channel"
 	"coffer/pipeline/stage"
 )
 
@@ -644,3 +646,128 @@ func (l *late) Journal(ctx context.Context, b stage.BatchSource) error {
 }
 
 var _ indexed = (*index.Index)(nil)
+
+// TestServerRepacks: a server takes off its medium what a client has moved, as much as was planned, and whoever reads it
+// over the network with an older view finds where it is. Of an append-only client it goes when that was approved of.
+func TestServerRepacks(t *testing.T) {
+	t.Parallel()
+	for _, appendOnly := range []bool{false, true} {
+		f := newFarRig(t, channel.Rights{AppendOnly: appendOnly})
+		a := newSmalls(1, 2, 80)
+		w := f.open()
+		w.write(a)
+		w.end()
+		w = f.open()
+		w.thin(a, 4)
+		w.end()
+		reader := func(follow bool) *Reader {
+			o := f.g.far(t, f.doors, t.TempDir(), nil)
+			o.Follow = follow
+			r, err := OpenReader(t.Context(), o, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+		early, following := reader(false), reader(true)
+		w = f.open()
+		before := f.stored()
+		plan, err := w.s.PlanPrune(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pruned := w.prune(1)
+		seqs := w.wantSmalls(a)
+		if appendOnly {
+			if err := w.s.groups.Whole(t.Context(), seqs[0]); err != nil || pruned.Until.IsZero() {
+				t.Errorf("before it was approved of: %+v, %v", pruned, err)
+			}
+			if n, err := f.to.o.Removals.Approve(f.g.volume); n != 1 || err != nil {
+				t.Fatalf("%d lists are approved of, %v", n, err)
+			}
+			f.setNow(f.time().Add(2 * time.Hour))
+			f.settled()
+		}
+		back := before - f.stored()
+		if plan.Moved != 1 || back < 150_000 || back*10 < plan.Bytes*9 || back*9 > plan.Bytes*10 {
+			t.Errorf("planned %+v, did %+v, and %d bytes came back", plan, pruned, back)
+		}
+		if err := w.s.groups.Whole(t.Context(), seqs[0]); !errors.Is(err, media.ErrNoTag) {
+			t.Errorf("group %v is there yet: %v", seqs[0], err)
+		}
+		w.wantSmalls(a)
+		wantSmalls(t, early.index, early.groups, a)
+		wantSmalls(t, following.index, following.groups, a)
+		if err := errors.Join(early.Close(), following.Close()); err != nil {
+			t.Error(err)
+		}
+		w.end()
+		f.state = t.TempDir()
+		w = f.open() // another machine
+		w.wantSmalls(a)
+		w.end()
+	}
+}
+
+// TestRepackCheckpoints: an index that is made of a checkpoint from before or after groups were moved, or of the log
+// alone, finds what was in them, and lets nobody find the rest.
+func TestRepackCheckpoints(t *testing.T) {
+	p := newPlace(t)
+	a := newSmalls(1, 2, 40)
+	w := p.eager(t)
+	w.write(a)
+	w.cut(stage.MarkArchive, "", "", nil)
+	w.checkpoint()
+	w.end()
+	w = p.eager(t)
+	w.thin(a, 4)
+	w.extra = records{{Op: chunkfmt.OpDelete, Kind: chunkfmt.RecArchive, Key: chunkfmt.ArchiveKey(1)}}
+	w.cut(stage.MarkCut, "", "", nil)
+	w.extra = nil
+	w.end()
+	w = p.openIn(t, 10<<10)
+	w.write(newSmalls(2, 200, 40)) // which some of it is kept with
+	gone := w.thin(newSmalls(2, 200, 40), 20)
+	w.prune(2)
+	kept := smalls{200: newSmalls(2, 200, 1)[200]}
+	seqs := w.wantSmalls(a, kept)
+	w.end()
+	look := func(when string, checkpoint bool, change func(*Options)) chunkfmt.Seq {
+		t.Helper()
+		q := p.copyOf(t)
+		w := q.openWith(t, change)
+		if (w.s.loaded != nil) != checkpoint {
+			t.Errorf("%s: made of %+v", when, w.s.loaded)
+		}
+		head := chunkfmt.Seq(0)
+		if checkpoint {
+			head = w.s.loaded.Head
+		}
+		if now := w.wantSmalls(a, kept); !slices.Equal(now, seqs) {
+			t.Errorf("%s: files are in %v, want %v", when, now, seqs)
+		}
+		for _, seq := range seqs {
+			if gone, err := w.s.index.Gone(seq); !gone || err != nil {
+				t.Errorf("%s: group %v may be referred to anew, %v", when, seq, err)
+			}
+		}
+		again := maps.Clone(gone)
+		w.write(again)
+		w.wantSmalls(again)
+		w.end()
+		return head
+	}
+	fromLog := func(o *Options) { o.FromLog = true }
+	first := look("a checkpoint from before", true, func(*Options) {})
+	look("the log", false, fromLog)
+	w = p.eager(t)
+	w.filler = 2000
+	w.cut(stage.MarkArchive, "", "", nil)
+	w.checkpoint()
+	w.filler = 0
+	w.end()
+	if second := look("a checkpoint from after", true, func(*Options) {}); second <= first {
+		t.Errorf("checkpoints at %v and %v", first, second)
+	}
+	look("the log behind it", false, fromLog)
+}
