@@ -1,9 +1,6 @@
 package fusefs
 
 import (
-	"context"
-	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -23,57 +20,15 @@ const blockSize = 1 << 20
 type filesystem struct {
 	fuse.RawFileSystem // what is not answered here: ENOSYS, so that the kernel doesn't ask again
 
+	*answers
 	tree    *tree.Tree
-	ctx     context.Context // of the mount
-	log     *slog.Logger
 	handles handles[openFile]
 	streams handles[*stream]
 	cache   *cache
-	waits   func(number uint64)    // told of a request that is going to wait
-	said    atomic.Pointer[string] // the I/O error that was logged last
 }
 
 // String implements fuse.RawFileSystem.
 func (fs *filesystem) String() string { return fsType }
-
-// request makes the context of one request; defer its end.
-func (fs *filesystem) request(cancel <-chan struct{}, h *fuse.InHeader) *killable {
-	return &killable{Context: fs.ctx, cancel: cancel, pid: h.Pid, number: h.Unique, waits: fs.waits}
-}
-
-// status turns an error of the tree into what the kernel is told. A request that is called off because the
-// mount ends is an I/O error: no signal interrupted it.
-func (fs *filesystem) status(err error) fuse.Status {
-	if err == nil {
-		return fuse.OK
-	}
-	errno := Errno(err)
-	if errno == unix.EINTR && fs.ctx.Err() != nil {
-		return fuse.EIO
-	}
-	if errno == unix.EIO {
-		fs.complain(err)
-	}
-	return fuse.Status(errno)
-}
-
-// stale is status for a request that names an inode by number alone. That there is none can only mean that it went
-// between the finding of its name and the request; the kernel then finds the name again.
-func (fs *filesystem) stale(err error) fuse.Status {
-	s := fs.status(err)
-	if s == fuse.ENOENT {
-		return fuse.Status(unix.ESTALE)
-	}
-	return s
-}
-
-// complain logs what the application is told as a mere EIO; the same error time and again, once.
-func (fs *filesystem) complain(err error) {
-	text := err.Error()
-	if last := fs.said.Swap(&text); last == nil || *last != text {
-		fs.log.Error("I/O error", "err", err)
-	}
-}
 
 // caller is the identity that owns what a request creates. The umask comes along, for the kernel leaves
 // it to the server (DONT_MASK): with a default ACL it doesn't apply.

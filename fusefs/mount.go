@@ -37,12 +37,15 @@ type Options struct {
 	// Notices makes a process that calls device.WriteNotices and nothing else, so that this one can be killed at any
 	// instant; nil: this process tells the kernel by itself.
 	Notices func() *exec.Cmd
+	// Space is what df shows of a mount that is read-only; nil: nothing.
+	Space func(context.Context) (tree.Space, error)
 	// Log is told of I/O errors, and what go-fuse has to say; nil: slog.Default.
 	Log *slog.Logger
 	// Debug logs every request.
 	Debug bool
 
-	wrap func(fuse.RawFileSystem) fuse.RawFileSystem // tests hold requests up with it
+	readOnly bool
+	wrap     func(fuse.RawFileSystem) fuse.RawFileSystem // tests hold requests up with it
 }
 
 const (
@@ -64,7 +67,7 @@ const capabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | // set-id bits are the tree's
 // Server is a mount and what serves it.
 type Server struct {
 	dir      string
-	tree     *tree.Tree
+	tree     *tree.Tree // nil: read-only
 	conn     *device.Conn
 	protocol *fuse.ProtocolServer
 	done     chan struct{}
@@ -75,46 +78,81 @@ type Server struct {
 //
 // Requests that wait are called off with EIO when ctx ends; the mount itself stays until Unmount or Detach.
 func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, error) {
-	dir, err := resolve(dir)
+	dir, err := checked(dir)
 	if err != nil {
-		return nil, fmt.Errorf("mount: %w: %w", ErrNotDirectory, err)
-	}
-	if err := checkDevice(); err != nil {
-		return nil, fmt.Errorf("mount on %s: %w", dir, err)
-	}
-	if err := checkMountPoint(dir); err != nil {
 		return nil, err
 	}
 	o.setDefaults()
-
 	t.ExpectForgets()
 	s := &Server{dir: dir, tree: t, done: make(chan struct{})}
-	// Requests that wait end with the mount, too.
-	ctx, gone := context.WithCancel(ctx)
-	fs := &filesystem{
-		RawFileSystem: fuse.NewDefaultRawFileSystem(),
-		tree:          t,
-		ctx:           ctx,
-		log:           o.Log,
-		cache:         newCache(s.dropPages),
-		waits:         func(number uint64) { s.conn.Pass(number) },
-	}
+	cache := newCache(s.dropPages)
 	if o.Writeback {
-		fs.cache.writeback = true
+		cache.writeback = true
 		t.LeaveTimes(kernelClock)
 	}
-	var face fuse.RawFileSystem = fs
+	err = s.mount(ctx, &o, cache.run, func(a *answers) fuse.RawFileSystem {
+		return &filesystem{RawFileSystem: fuse.NewDefaultRawFileSystem(), answers: a, tree: t, cache: cache}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// MountReadOnly is Mount for a tree that only its writer changes, wherever that is: what this mount shows of it may
+// change at any time, and the kernel is told within a second. Every change is refused with EROFS.
+func MountReadOnly(ctx context.Context, dir string, front *past.Front, o Options) (*Server, error) {
+	dir, err := checked(dir)
+	if err != nil {
+		return nil, err
+	}
+	o.setDefaults()
+	s := &Server{dir: dir, done: make(chan struct{})}
+	o.readOnly = true
+	err = s.mount(ctx, &o, func(stop <-chan struct{}) { <-stop }, func(a *answers) fuse.RawFileSystem {
+		f := newShown(a, front)
+		f.brief, f.space = time.Second, o.Space
+		return f
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// checked makes dir absolute, and says why it can't be mounted on.
+func checked(dir string) (string, error) {
+	dir, err := resolve(dir)
+	if err != nil {
+		return "", fmt.Errorf("mount: %w: %w", ErrNotDirectory, err)
+	}
+	if err := checkDevice(); err != nil {
+		return "", fmt.Errorf("mount on %s: %w", dir, err)
+	}
+	return dir, checkMountPoint(dir)
+}
+
+// mount mounts what face makes and has it served. Run goes on beside it until stop is closed.
+func (s *Server) mount(
+	ctx context.Context, o *Options, run func(stop <-chan struct{}), face func(*answers) fuse.RawFileSystem,
+) error {
+	// Requests that wait end with the mount, too.
+	ctx, gone := context.WithCancel(ctx)
+	a := &answers{ctx: ctx, log: o.Log, waits: func(number uint64) { s.conn.Pass(number) }}
+	fs := face(a)
 	if o.Snapshots != nil {
-		face = &withSnapshots{filesystem: fs, past: o.Snapshots}
+		fs = &withSnapshots{live: fs, past: newShown(a, o.Snapshots)}
 	}
 	if o.wrap != nil {
-		face = o.wrap(face)
+		fs = o.wrap(fs)
 	}
-	s.protocol = fuse.NewProtocolServer(face, protocolOptions(&o))
-	s.conn, err = device.Mount(ctx, dir, device.Options{
+	s.protocol = fuse.NewProtocolServer(fs, protocolOptions(o))
+	var err error
+	s.conn, err = device.Mount(ctx, s.dir, device.Options{
 		Source:     o.Source,
 		Type:       fsType,
 		MaxWrite:   maxWrite,
+		ReadOnly:   o.readOnly,
 		AllowOther: o.AllowOther,
 		MaxLarge:   max(o.MaxInflight/maxWrite, 2),
 		Notices:    o.Notices,
@@ -122,17 +160,17 @@ func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, e
 	})
 	if err != nil {
 		gone()
-		return nil, err
+		return err
 	}
 	if err := s.conn.First(s.answer); err != nil {
 		gone()
-		return nil, fmt.Errorf("mount on %s: %w", dir, firstOf(err, s.Detach()))
+		return fmt.Errorf("mount on %s: %w", s.dir, firstOf(err, s.Detach()))
 	}
-	go s.serve(fs, gone)
-	if err := setReadahead(dir, o.ReadaheadKiB); err != nil && os.Geteuid() == 0 {
-		o.Log.Warn("reads will be slower than they could be: no readahead", "mount", dir, "err", err)
+	go s.serve(o.Log, run, gone)
+	if err := setReadahead(s.dir, o.ReadaheadKiB); err != nil && os.Geteuid() == 0 {
+		o.Log.Warn("reads will be slower than they could be: no readahead", "mount", s.dir, "err", err)
 	}
-	return s, nil
+	return nil
 }
 
 // kernelClock is the clock that the kernel takes the times of files from.

@@ -159,20 +159,26 @@ func (fs *filesystem) StatFs(cancel <-chan struct{}, h *fuse.InHeader, out *fuse
 	if err != nil {
 		return fs.status(err)
 	}
-	const fragment = 4096
+	fillStatfs(out, tree.Space{Free: st.Free, Total: st.Total}, st.Inodes)
+	return fuse.OK
+}
+
+// fragment is the unit of what StatFs says.
+const fragment = 4096
+
+func fillStatfs(out *fuse.StatfsOut, space tree.Space, inodes uint64) {
 	// Inode numbers don't run out; programs that look for free ones want to see some.
 	const freeInodes = 1 << 40
 	*out = fuse.StatfsOut{
-		Blocks:  st.Total / fragment,
-		Bfree:   st.Free / fragment,
-		Bavail:  st.Free / fragment,
-		Files:   st.Inodes + freeInodes,
+		Blocks:  space.Total / fragment,
+		Bfree:   space.Free / fragment,
+		Bavail:  space.Free / fragment,
+		Files:   inodes + freeInodes,
 		Ffree:   freeInodes,
 		Bsize:   fragment,
 		Frsize:  fragment,
 		NameLen: tree.NameMax,
 	}
-	return fuse.OK
 }
 
 // Ioctl implements fuse.RawFileSystem: a file is no terminal, which is what isatty(3) asks.

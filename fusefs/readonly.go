@@ -3,141 +3,88 @@ package fusefs
 import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
-
-	"coffer/fusefs/past"
 )
 
-// What would change an archive is EROFS. To find, make, move and remove the name .snapshots itself is for the
-// live tree to refuse.
+// What would change a view is EROFS. Where the whole mount is read-only the kernel says so itself, until somebody
+// remounts it.
 
 // SetAttr implements fuse.RawFileSystem.
-func (s *withSnapshots) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
-	if past.IsNode(in.NodeId) {
-		return fuse.EROFS
-	}
-	return s.filesystem.SetAttr(cancel, in, out)
+func (s *shown) SetAttr(_ <-chan struct{}, _ *fuse.SetAttrIn, _ *fuse.AttrOut) fuse.Status {
+	return fuse.EROFS
 }
 
 // Mknod implements fuse.RawFileSystem.
-func (s *withSnapshots) Mknod(cancel <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
-	if past.IsNode(in.NodeId) {
-		return fuse.EROFS
-	}
-	return s.filesystem.Mknod(cancel, in, name, out)
+func (s *shown) Mknod(_ <-chan struct{}, _ *fuse.MknodIn, _ string, _ *fuse.EntryOut) fuse.Status {
+	return fuse.EROFS
 }
 
 // Mkdir implements fuse.RawFileSystem.
-func (s *withSnapshots) Mkdir(cancel <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
-	if past.IsNode(in.NodeId) {
-		return fuse.EROFS
-	}
-	return s.filesystem.Mkdir(cancel, in, name, out)
+func (s *shown) Mkdir(_ <-chan struct{}, _ *fuse.MkdirIn, _ string, _ *fuse.EntryOut) fuse.Status {
+	return fuse.EROFS
 }
 
 // Unlink implements fuse.RawFileSystem.
-func (s *withSnapshots) Unlink(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	if past.IsNode(h.NodeId) {
-		return fuse.EROFS
-	}
-	return s.filesystem.Unlink(cancel, h, name)
+func (s *shown) Unlink(_ <-chan struct{}, _ *fuse.InHeader, _ string) fuse.Status {
+	return fuse.EROFS
 }
 
 // Rmdir implements fuse.RawFileSystem.
-func (s *withSnapshots) Rmdir(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	if past.IsNode(h.NodeId) {
-		return fuse.EROFS
-	}
-	return s.filesystem.Rmdir(cancel, h, name)
+func (s *shown) Rmdir(_ <-chan struct{}, _ *fuse.InHeader, _ string) fuse.Status {
+	return fuse.EROFS
 }
 
 // Rename implements fuse.RawFileSystem.
-func (s *withSnapshots) Rename(cancel <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
-	if past.IsNode(in.NodeId) || past.IsNode(in.Newdir) {
-		return fuse.EROFS
-	}
-	return s.filesystem.Rename(cancel, in, oldName, newName)
+func (s *shown) Rename(_ <-chan struct{}, _ *fuse.RenameIn, _, _ string) fuse.Status {
+	return fuse.EROFS
 }
 
-// Link implements fuse.RawFileSystem. What is in an archive gets no name elsewhere, as if it were on another
-// file system; programs that link then copy.
-func (s *withSnapshots) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
-	switch {
-	case past.IsNode(in.NodeId):
-		return fuse.EROFS
-	case past.IsNode(in.Oldnodeid):
-		return fuse.EXDEV
-	}
-	return s.filesystem.Link(cancel, in, name, out)
+// Link implements fuse.RawFileSystem.
+func (s *shown) Link(_ <-chan struct{}, _ *fuse.LinkIn, _ string, _ *fuse.EntryOut) fuse.Status {
+	return fuse.EROFS
 }
 
 // Symlink implements fuse.RawFileSystem.
-func (s *withSnapshots) Symlink(cancel <-chan struct{}, h *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
-	if past.IsNode(h.NodeId) {
-		return fuse.EROFS
-	}
-	return s.filesystem.Symlink(cancel, h, target, name, out)
+func (s *shown) Symlink(_ <-chan struct{}, _ *fuse.InHeader, _, _ string, _ *fuse.EntryOut) fuse.Status {
+	return fuse.EROFS
 }
 
 // SetXAttr implements fuse.RawFileSystem.
-func (s *withSnapshots) SetXAttr(cancel <-chan struct{}, in *fuse.SetXAttrIn, name string, data []byte) fuse.Status {
-	if past.IsNode(in.NodeId) {
-		return fuse.EROFS
-	}
-	return s.filesystem.SetXAttr(cancel, in, name, data)
+func (s *shown) SetXAttr(_ <-chan struct{}, _ *fuse.SetXAttrIn, _ string, _ []byte) fuse.Status {
+	return fuse.EROFS
 }
 
 // RemoveXAttr implements fuse.RawFileSystem.
-func (s *withSnapshots) RemoveXAttr(cancel <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	if past.IsNode(h.NodeId) {
-		return fuse.EROFS
-	}
-	return s.filesystem.RemoveXAttr(cancel, h, name)
+func (s *shown) RemoveXAttr(_ <-chan struct{}, _ *fuse.InHeader, _ string) fuse.Status {
+	return fuse.EROFS
 }
 
 // Create implements fuse.RawFileSystem.
-func (s *withSnapshots) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
-	if past.IsNode(in.NodeId) {
-		return fuse.EROFS
-	}
-	return s.filesystem.Create(cancel, in, name, out)
+func (s *shown) Create(_ <-chan struct{}, _ *fuse.CreateIn, _ string, _ *fuse.CreateOut) fuse.Status {
+	return fuse.EROFS
 }
 
 // Tmpfile implements fuse.RawFileSystem.
-func (s *withSnapshots) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
-	if past.IsNode(in.NodeId) {
-		return fuse.EROFS
-	}
-	return s.filesystem.Tmpfile(cancel, in, out)
+func (s *shown) Tmpfile(_ <-chan struct{}, _ *fuse.CreateIn, _ *fuse.CreateOut) fuse.Status {
+	return fuse.EROFS
 }
 
-// Fsync implements fuse.RawFileSystem: an archive is stable.
-func (s *withSnapshots) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	if past.IsNode(in.NodeId) {
-		return fuse.OK
-	}
-	return s.filesystem.Fsync(cancel, in)
+// Write implements fuse.RawFileSystem. No handle is open for writing.
+func (s *shown) Write(_ <-chan struct{}, _ *fuse.WriteIn, _ []byte) (uint32, fuse.Status) {
+	return 0, fuse.Status(unix.EBADF)
 }
+
+// Fallocate implements fuse.RawFileSystem.
+func (s *shown) Fallocate(_ <-chan struct{}, _ *fuse.FallocateIn) fuse.Status {
+	return fuse.Status(unix.EBADF)
+}
+
+// CopyFileRange implements fuse.RawFileSystem. The kernel copies itself.
+func (s *shown) CopyFileRange(_ <-chan struct{}, _ *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
+	return 0, fuse.Status(unix.EXDEV)
+}
+
+// Fsync implements fuse.RawFileSystem: what is shown is stable.
+func (s *shown) Fsync(<-chan struct{}, *fuse.FsyncIn) fuse.Status { return fuse.OK }
 
 // FsyncDir implements fuse.RawFileSystem.
-func (s *withSnapshots) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	if past.IsNode(in.NodeId) {
-		return fuse.OK
-	}
-	return s.filesystem.FsyncDir(cancel, in)
-}
-
-// Fallocate implements fuse.RawFileSystem. No handle of an archive's file is open for writing.
-func (s *withSnapshots) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
-	if past.IsNode(in.NodeId) {
-		return fuse.Status(unix.EBADF)
-	}
-	return s.filesystem.Fallocate(cancel, in)
-}
-
-// CopyFileRange implements fuse.RawFileSystem. Out of an archive the kernel copies itself.
-func (s *withSnapshots) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
-	if past.IsNode(in.NodeId) || past.IsNode(in.NodeIdOut) {
-		return 0, fuse.EXDEV
-	}
-	return s.filesystem.CopyFileRange(cancel, in)
-}
+func (s *shown) FsyncDir(<-chan struct{}, *fuse.FsyncIn) fuse.Status { return fuse.OK }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 
 	"golang.org/x/sys/unix"
 
@@ -11,20 +12,22 @@ import (
 )
 
 // serve answers requests until the mount is gone, and with it the last user.
-func (s *Server) serve(fs *filesystem, gone context.CancelFunc) {
+func (s *Server) serve(log *slog.Logger, run func(stop <-chan struct{}), gone context.CancelFunc) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		fs.cache.run(stop)
+		run(stop)
 	}()
 	if err := s.conn.Serve(s.answer, gone); err != nil {
-		fs.log.Error("the mount has failed", "mount", s.dir, "err", err)
+		log.Error("the mount has failed", "mount", s.dir, "err", err)
 	}
 	close(stop)
 	<-stopped
 	// A kernel that goes doesn't forget before.
-	for _, ino := range s.tree.Unnamed() {
-		s.tree.Forget(ino)
+	if s.tree != nil {
+		for _, ino := range s.tree.Unnamed() {
+			s.tree.Forget(ino)
+		}
 	}
 	close(s.done)
 }

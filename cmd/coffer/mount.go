@@ -26,6 +26,8 @@ type mountOptions struct {
 	allowOther bool
 	writeback  bool
 	readAhead  byteSize
+	readOnly   bool
+	when       string // an archive; empty: what there is now
 	handoff    bool
 	given      *pflag.FlagSet // what was asked for, for the process in the background
 	out        io.Writer
@@ -42,6 +44,9 @@ is copied into it is stored. It goes on in the background until it is unmounted.
 STORE is a directory, or the address of a server like coffer://host:7433; the first time, the invitation that
 'coffer invite' printed there.
 
+With --read-only, or --at an archive, nothing can be changed, and any number of mounts, here and on other machines, go
+beside the one that writes. What is shown follows the volume within some seconds; an archive stays as it is.
+
 The index of the volume is kept in the state folder, never in the store; where there is none, it is made
 anew from the store.`,
 		Args: usage(cobra.ExactArgs(2)),
@@ -54,6 +59,8 @@ anew from the store.`,
 	flags := cmd.Flags()
 	o.add(flags)
 	o.addLimits(flags)
+	flags.BoolVar(&o.readOnly, "read-only", false, "change nothing, and follow what the one that writes does")
+	flags.StringVar(&o.when, "at", "", "`archive` to mount, read-only: its name or label, or a time")
 	flags.BoolVar(&o.foreground, "foreground", false, "stay; log to standard error")
 	flags.BoolVar(&o.noAtime, "noatime", false, "reads leave access times alone; else as with relatime")
 	flags.DurationVar(&o.archiveEvery, "archive-every", time.Hour, "seal an archive this long after the last one, if anything has changed; 0: only when asked for and at the end")
@@ -101,6 +108,9 @@ func runMountHandedOff(ctx context.Context, o *mountOptions) error {
 // serveMount opens the volume, mounts it and serves it until it is unmounted, by whatever way. Ready is
 // called when the mount can be used.
 func serveMount(ctx context.Context, o *mountOptions, s *opened, ready func()) (err error) {
+	if o.readOnly || o.when != "" {
+		return serveReadOnly(ctx, o, s, ready)
+	}
 	// What serves the mount must outlive the signal that asks for its end.
 	lasting := context.WithoutCancel(ctx)
 	v, err := openVolume(lasting, s, &o.volumeOptions, fmt.Sprintf("the mount at %s", o.mountPoint))

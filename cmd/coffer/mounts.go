@@ -43,20 +43,20 @@ func mountAt(dir string) (*mounted, error) {
 	return find(missing, func(m mounted) bool { return m.MountPoint == path })
 }
 
-// mountedHere finds the mount of a volume; nil: it is not mounted on this machine by this user.
+// mountedHere finds the process that writes a volume; nil: it is not mounted on this machine by this user, or read-only.
 func mountedHere(store, volume string) (*mounted, error) {
 	if isAddress(store) {
 		address, err := channel.ParseAddress(store)
 		if err != nil {
 			return nil, err
 		}
-		return find(nil, func(m mounted) bool { return m.Store == address.String() && m.Volume == volume })
+		return find(nil, func(m mounted) bool { return !m.ReadOnly && m.Store == address.String() && m.Volume == volume })
 	}
 	path, err := resolve(store)
 	if err != nil {
 		return nil, err
 	}
-	return find(nil, func(m mounted) bool { return m.Store == path && m.Volume == volume })
+	return find(nil, func(m mounted) bool { return !m.ReadOnly && m.Store == path && m.Volume == volume })
 }
 
 func find(missing error, suits func(mounted) bool) (*mounted, error) {

@@ -78,6 +78,13 @@ func statusOf(ctx context.Context, c *monitor.Client) shown {
 		}
 		return s
 	}
+	if c.ReadOnly {
+		s := &readOnlyStatus{MountPoint: c.MountPoint, Store: c.Store, Volume: c.Volume, Pid: c.Pid, ReadOnly: true}
+		if err := said(c.Call(ctx, "status", nil, s)); err != nil {
+			s.LastError = err.Error()
+		}
+		return s
+	}
 	s := &mountStatus{MountPoint: c.MountPoint, Store: c.Store, Volume: c.Volume, Pid: c.Pid}
 	if err := said(c.Call(ctx, "status", nil, s)); err != nil {
 		s.LastError = err.Error()

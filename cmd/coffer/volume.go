@@ -37,6 +37,7 @@ type volumeOptions struct {
 	timeout        time.Duration
 	notes          io.Writer // what the user is told besides; nil: nothing
 	archiveEvery   time.Duration
+	follow         bool // for reading: it is to be brought up to date
 	spool          spoolOptions
 	checkpoint     byteSize // behind so much log one is written; 0: as the mover does
 }
@@ -181,7 +182,8 @@ func (s *opened) moverOptions(o *volumeOptions, holder string) (mover.Options, e
 		CatalogPath: catalogPath(s.path, s.volume),
 		Holder:      holder, Program: "coffer " + version,
 		Buffers: o.buffers, CacheBytes: int64(o.cache), DedupBytes: dedupBytes, DedupResized: limitHeap,
-		CheckpointAfter: uint64(o.checkpoint), AcceptRollback: o.acceptRollback, Faults: faults, Log: slog.Default(),
+		CheckpointAfter: uint64(o.checkpoint), Follow: o.follow, AcceptRollback: o.acceptRollback,
+		Faults: faults, Log: slog.Default(),
 	}, err
 }
 

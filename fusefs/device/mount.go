@@ -23,6 +23,8 @@ type Options struct {
 	Source, Type string
 	// MaxWrite is the largest payload of a request, in bytes.
 	MaxWrite int
+	// ReadOnly has the kernel refuse every change.
+	ReadOnly bool
 	// AllowOther lets other users in.
 	AllowOther bool
 	// MaxLarge bounds how many requests with a large payload are under way; each holds a buffer of MaxWrite.
@@ -88,7 +90,11 @@ func mountDirectly(_ context.Context, dir string, o *Options) (int, error) {
 	if o.AllowOther {
 		options = append(options, "allow_other")
 	}
-	if err := unix.Mount(o.Source, dir, "fuse."+o.Type, 0, strings.Join(options, ",")); err != nil {
+	flags := uintptr(0)
+	if o.ReadOnly {
+		flags = unix.MS_RDONLY
+	}
+	if err := unix.Mount(o.Source, dir, "fuse."+o.Type, flags, strings.Join(options, ",")); err != nil {
 		unix.Close(fd)
 		return 0, fmt.Errorf("mount on %s: %w", dir, err)
 	}
@@ -109,6 +115,9 @@ func mountForUser(ctx context.Context, dir string, o *Options) (int, error) {
 	theirs := os.NewFile(uintptr(pair[1]), "fusermount3")
 	options := []string{
 		"default_permissions", "max_read=" + strconv.Itoa(o.MaxWrite), "fsname=" + o.Source, "subtype=" + o.Type,
+	}
+	if o.ReadOnly {
+		options = append(options, "ro")
 	}
 	if o.AllowOther {
 		options = append(options, "allow_other")

@@ -26,19 +26,25 @@ type File struct {
 
 // Open opens a regular file.
 func (s *State) Open(ino chunkfmt.Ino) (*File, error) {
+	f, _, err := s.open(ino)
+	return f, err
+}
+
+// open gives the file's ctime too.
+func (s *State) open(ino chunkfmt.Ino) (f *File, ctime chunkfmt.Time, err error) {
 	i, err := s.Inode(ino)
 	if err != nil {
-		return nil, err
+		return nil, ctime, err
 	}
 	switch i.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return &File{s: s, ino: ino, size: int64(i.Size)}, nil
+		return &File{s: s, ino: ino, size: int64(i.Size)}, i.Ctime, nil
 	case unix.S_IFDIR:
-		return nil, unix.EISDIR
+		return nil, ctime, unix.EISDIR
 	case unix.S_IFLNK:
-		return nil, unix.ELOOP
+		return nil, ctime, unix.ELOOP
 	}
-	return nil, unix.ENXIO
+	return nil, ctime, unix.ENXIO
 }
 
 // Size is the length of the file in bytes.

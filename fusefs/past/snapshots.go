@@ -274,17 +274,20 @@ func (v *Snapshots) Xattrs(n Node) ([]Xattr, error) {
 	return s.Xattrs(n.ino())
 }
 
-// Open opens a regular file.
-func (v *Snapshots) Open(n Node) (*File, error) {
+// Open opens a regular file, and says which version of it that is: the only one.
+func (v *Snapshots) Open(n Node) (OpenFile, chunkfmt.Time, error) {
 	if n == Root {
-		return nil, unix.EISDIR
+		return nil, chunkfmt.Time{}, unix.EISDIR
 	}
 	if n.ino() == 0 {
-		return nil, unix.ELOOP
+		return nil, chunkfmt.Time{}, unix.ELOOP
 	}
 	s, err := v.state(n)
 	if err != nil {
-		return nil, err
+		return nil, chunkfmt.Time{}, err
 	}
-	return s.Open(n.ino())
+	return s.open(n.ino())
 }
+
+// Lasting says whether a file or directory stays as it is for as long as the archive is there.
+func (v *Snapshots) Lasting(n Node) bool { return n != Root && n.ino() != 0 }

@@ -26,6 +26,7 @@ type Info struct {
 	Volume     string    `json:"volume"`
 	Pid        int       `json:"pid"`
 	Started    time.Time `json:"started"`
+	ReadOnly   bool      `json:"read_only,omitempty"` // of a mount: it writes nothing
 }
 
 // PutRequest is the owner's own description, in JSON, of what to put.

@@ -23,9 +23,9 @@ type following struct {
 }
 
 // followEvery is how often Keep looks.
-const followEvery = 2 * time.Second
+const followEvery = time.Second
 
-// Keep brings the view up to date every two seconds, or less often where a look takes long, until ctx ends. It tells
+// Keep brings the view up to date every second, or less often where a look takes long, until ctx ends. It tells
 // how each look went, and goes on: what can't be read now is looked at again.
 func (r *Reader) Keep(ctx context.Context, tell func(error)) {
 	for ctx.Err() == nil {
@@ -117,8 +117,8 @@ func (s *Source) list(ctx context.Context, head index.Head) (all []*session, fro
 	return all, from, err
 }
 
-// listed leaves out the chunks that an earlier list does not have, and of mirrors what came since. So what is left says to
-// be acknowledged nothing that is not in it, whatever was written while it was being listed.
+// listed leaves out the chunks that an earlier list does not have, and of mirrors what came since. So what is left
+// says to be acknowledged nothing that is not in it, whatever was written while it was being listed.
 func listed(all []*session, before map[string]int64) (sessions []*session) {
 	fresh := func(c chunk) bool {
 		_, ok := before[c.name]

@@ -77,6 +77,17 @@ func TestTwoMachines(t *testing.T) {
 	invitation := two.server.Invite(t, "third", two.server.Address, "--with", "laptop")
 	third.Run(t, "key", "import", invitation, recovery)
 	check("on a third machine", third)
+	follows := third.Mount(t, two.addr, two.mnt+".follows", "--read-only")
+	m = two.laptop.Mount(t, two.addr, two.mnt)
+	rig.Must(t, os.WriteFile(m.Path("since"), []byte("seen"), 0o644))
+	two.laptop.Run(t, "snapshot", two.mnt, "-m", "since")
+	await(t, "what another machine has written", func() bool {
+		b, err := os.ReadFile(follows.Path(".snapshots", "since", "since"))
+		return err == nil && string(b) == "seen"
+	})
+	rig.Same(t, "followed from a third machine", want, rig.ReadTree(t, follows.Path("tree")))
+	m.Unmount(t)
+	follows.Unmount(t)
 	code, _, stderr = two.net.Host(t).User(t, filepath.Join(two.dir, "fourth")).Try(t, "mount", invitation, two.mnt)
 	if code != 26 || !strings.Contains(stderr, "does not let this machine in") {
 		t.Errorf("with a used invitation: exit code %d, %s", code, stderr)
