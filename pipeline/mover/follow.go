@@ -119,15 +119,21 @@ func (s *Source) list(ctx context.Context, head index.Head) (all []*session, fro
 
 // listed leaves out the chunks that an earlier list does not have, and of mirrors what came since. So what is left
 // says to be acknowledged nothing that is not in it, whatever was written while it was being listed.
+// A chunk that a cleaner has written anew says what it said before.
 func listed(all []*session, before map[string]int64) (sessions []*session) {
-	fresh := func(c chunk) bool {
-		_, ok := before[c.name]
-		return !ok
+	known := map[chunkfmt.ChunkID]bool{}
+	for name := range before {
+		if _, id, ok := media.ParseChunkName(name); ok {
+			known[id.Of(0)] = true
+		}
 	}
+	fresh := func(c chunk) bool { return !known[c.id.Of(0)] }
 	for _, s := range all {
 		s.data, s.mirrors = slices.DeleteFunc(s.data, fresh), slices.DeleteFunc(s.mirrors, fresh)
 		for i := range s.mirrors {
-			s.mirrors[i].size = before[s.mirrors[i].name]
+			if size, ok := before[s.mirrors[i].name]; ok {
+				s.mirrors[i].size = size
+			}
 		}
 		if len(s.chunks()) > 0 {
 			sessions = append(sessions, s)

@@ -280,6 +280,37 @@ func damageBatch(t *testing.T, path string, seq chunkfmt.Seq) {
 	}
 }
 
+// TestFollowPruned has a reader follow while chunks are written anew that hold the end of what it has seen.
+func TestFollowPruned(t *testing.T) {
+	p := newPlace(t)
+	live, dead := half(t, func() *writing { return p.mustOpen(t) })
+	var log bytes.Buffer
+	r := p.follow(t, &log)
+	seen := r.Index().Head()
+	catchUp(t, r, seen)
+	w := p.mustOpen(t)
+	pruned, err := w.s.Prune(t.Context(), w)
+	if err != nil || pruned.Chunks == 0 {
+		t.Fatalf("%+v, %v", pruned, err)
+	}
+	w.put("a", "since")
+	catchUp(t, r, w.s.index.Head())
+	for _, seq := range live {
+		if err := r.Groups().ReadAt(t.Context(), seq, make([]byte, 1), 0); err != nil {
+			t.Errorf("group %v: %v", seq, err)
+		}
+	}
+	for _, seq := range dead {
+		if _, _, ok, err := r.Index().Group(seq); ok || err != nil {
+			t.Errorf("group %v, which was removed, is known: %v, %v", seq, ok, err)
+		}
+	}
+	w.end()
+	if log.Len() > 0 {
+		t.Errorf("nothing was wrong, and the log says:\n%s", log.String())
+	}
+}
+
 // TestKeep has the reader look by itself.
 func TestKeep(t *testing.T) {
 	p := newPlace(t)
