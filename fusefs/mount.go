@@ -68,6 +68,7 @@ const capabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | // set-id bits are the tree's
 type Server struct {
 	dir      string
 	tree     *tree.Tree // nil: read-only
+	shown    *shown     // nil: not
 	conn     *device.Conn
 	protocol *fuse.ProtocolServer
 	done     chan struct{}
@@ -99,8 +100,8 @@ func Mount(ctx context.Context, dir string, t *tree.Tree, o Options) (*Server, e
 	return s, nil
 }
 
-// MountReadOnly is Mount for a tree that only its writer changes, wherever that is: what this mount shows of it may
-// change at any time, and the kernel is told within a second. Every change is refused with EROFS.
+// MountReadOnly is Mount for a tree that only its writer changes, wherever that is. Whoever brings what this mount
+// shows up to date calls Changed after it. Every change through the mount is refused with EROFS.
 func MountReadOnly(ctx context.Context, dir string, front *past.Front, o Options) (*Server, error) {
 	dir, err := checked(dir)
 	if err != nil {
@@ -110,9 +111,9 @@ func MountReadOnly(ctx context.Context, dir string, front *past.Front, o Options
 	s := &Server{dir: dir, done: make(chan struct{})}
 	o.readOnly = true
 	err = s.mount(ctx, &o, func(stop <-chan struct{}) { <-stop }, func(a *answers) fuse.RawFileSystem {
-		f := newShown(a, front)
-		f.brief, f.space = time.Second, o.Space
-		return f
+		s.shown = newShown(a, front)
+		s.shown.brief, s.shown.space = time.Second, o.Space
+		return s.shown
 	})
 	if err != nil {
 		return nil, err

@@ -75,6 +75,13 @@ func (s *Server) EntryChanged(parent tree.Ino, name string) {
 // InodeChanged has the kernel forget attributes, ACLs and content of an inode; see EntryChanged.
 func (s *Server) InodeChanged(ino tree.Ino) { s.inodeNotice(uint64(ino), 0, 0) }
 
+// Changed is called after what a mount that is read-only shows has changed, by one goroutine at a time and never from a
+// handler. The kernel then drops what it has in memory of the files that are open and have changed; of others it believes what
+// it knows for a second. Requests about such files wait for it, so it is not to be left out.
+func (s *Server) Changed() {
+	s.shown.changed(func(node uint64) { s.inodeNotice(node, 0, 0) })
+}
+
 // dropPages has the kernel forget content that it has in memory.
 func (s *Server) dropPages(ino uint64, off, length int64) { s.inodeNotice(ino, off, length) }
 

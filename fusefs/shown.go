@@ -9,7 +9,6 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
-	"coffer/chunkfmt"
 	"coffer/fusefs/past"
 	"coffer/fusefs/tree"
 )
@@ -21,7 +20,7 @@ type view interface {
 	ReadDir(ctx context.Context, n past.Node, after uint64, f func(name string, d past.Dirent) bool) error
 	Xattr(n past.Node, name string) ([]byte, error)
 	Xattrs(n past.Node) ([]past.Xattr, error)
-	Open(n past.Node) (past.OpenFile, chunkfmt.Time, error)
+	Open(n past.Node) (past.OpenFile, past.Found, error)
 	Lasting(n past.Node) bool
 }
 
@@ -62,8 +61,8 @@ func (s *shown) life(f *past.Found) time.Duration {
 }
 
 // Lookup implements fuse.RawFileSystem. What is not there in a directory that lasts never will be.
-func (s *shown) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	f, err := s.view.Lookup(nodeOf(h), name)
+func (s *shown) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	f, err := s.settled(cancel, h, func() (past.Found, error) { return s.view.Lookup(nodeOf(h), name) })
 	status := s.status(err)
 	switch {
 	case status == fuse.ENOENT && s.view.Lasting(nodeOf(h)):
@@ -74,6 +73,42 @@ func (s *shown) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fu
 	}
 	s.fill(out, &f)
 	return fuse.OK
+}
+
+// settled calls get for what the kernel is to be told of a file, until it may be.
+func (s *shown) settled(cancel <-chan struct{}, h *fuse.InHeader, get func() (past.Found, error)) (past.Found, error) {
+	for {
+		f, err := get()
+		if err != nil || f.Lasting {
+			return f, err
+		}
+		settled := s.versions.pending(uint64(f.Node), versionOf(&f))
+		if settled == nil {
+			return f, nil
+		}
+		if err := s.wait(cancel, h, settled); err != nil {
+			return f, err
+		}
+	}
+}
+
+func (s *shown) wait(cancel <-chan struct{}, h *fuse.InHeader, until <-chan struct{}) error {
+	ctx := s.request(cancel, h)
+	defer ctx.end()
+	select {
+	case <-until:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// changed has the kernel drop what it has in memory of files that are open and have changed.
+func (s *shown) changed(drop func(node uint64)) {
+	s.versions.update(func(node uint64) (version, bool) {
+		f, err := s.view.Get(past.Node(node))
+		return versionOf(&f), err == nil
+	}, drop)
 }
 
 // fill tells the kernel of a file.
@@ -87,9 +122,13 @@ func (s *shown) fill(out *fuse.EntryOut, f *past.Found) {
 // Forget implements fuse.RawFileSystem. Nothing is remembered.
 func (s *shown) Forget(_, _ uint64) {}
 
+func (s *shown) get(cancel <-chan struct{}, h *fuse.InHeader) (past.Found, error) {
+	return s.settled(cancel, h, func() (past.Found, error) { return s.view.Get(nodeOf(h)) })
+}
+
 // GetAttr implements fuse.RawFileSystem.
-func (s *shown) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	f, err := s.view.Get(nodeOf(&in.InHeader))
+func (s *shown) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	f, err := s.get(cancel, &in.InHeader)
 	if err != nil {
 		return s.stale(err)
 	}
@@ -99,8 +138,8 @@ func (s *shown) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut
 }
 
 // Statx implements fuse.RawFileSystem.
-func (s *shown) Statx(_ <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fuse.Status {
-	f, err := s.view.Get(nodeOf(&in.InHeader))
+func (s *shown) Statx(cancel <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fuse.Status {
+	f, err := s.get(cancel, &in.InHeader)
 	if err != nil {
 		return s.stale(err)
 	}
@@ -140,23 +179,48 @@ func (s *shown) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uin
 	return give(dest, []byte(list.String()))
 }
 
-// Open implements fuse.RawFileSystem. Of what lasts, what the kernel has stays true.
+// Open implements fuse.RawFileSystem. Of what lasts, what the kernel has stays true. Of the rest see versions.
 func (s *shown) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	if writes(in.Flags) || in.Flags&unix.O_TRUNC != 0 {
 		return fuse.EROFS
 	}
 	n := nodeOf(&in.InHeader)
-	f, version, err := s.view.Open(n)
+	if s.view.Lasting(n) {
+		f, _, err := s.view.Open(n)
+		if err != nil {
+			return s.stale(err)
+		}
+		out.Fh = s.files.add(&shownFile{f, false})
+		out.OpenFlags = fuse.FOPEN_NOFLUSH | fuse.FOPEN_KEEP_CACHE
+		return fuse.OK
+	}
+	f, err := s.openChanging(n)
 	if err != nil {
 		return s.stale(err)
 	}
-	lasting := s.view.Lasting(n)
-	out.Fh = s.files.add(&shownFile{f, !lasting})
-	out.OpenFlags = fuse.FOPEN_NOFLUSH | fuse.FOPEN_KEEP_CACHE
-	if !lasting {
-		out.OpenFlags = fuse.FOPEN_NOFLUSH | s.versions.open(in.NodeId, version)
-	}
+	out.Fh = s.files.add(&shownFile{f, true})
+	out.OpenFlags = fuse.FOPEN_NOFLUSH | fuse.FOPEN_DIRECT_IO
 	return fuse.OK
+}
+
+// openChanging opens a file that may change, also while it is being opened.
+func (s *shown) openChanging(n past.Node) (past.OpenFile, error) {
+	for {
+		f, is, err := s.view.Open(n)
+		if err != nil {
+			return nil, err
+		}
+		s.versions.open(uint64(n), versionOf(&is))
+		// A change from now on finds it open.
+		now, err := s.view.Get(n)
+		if err == nil && versionOf(&now) == versionOf(&is) {
+			return f, nil
+		}
+		s.versions.close(uint64(n))
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 // Read implements fuse.RawFileSystem.
@@ -226,7 +290,8 @@ func (s *shown) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.D
 		}
 		if e.Off > dotDotCookie {
 			// What can't be had now, the kernel asks for when it needs it.
-			if f, err := s.view.Get(past.Node(e.Ino)); err == nil {
+			f, err := s.view.Get(past.Node(e.Ino))
+			if err == nil && (f.Lasting || s.versions.pending(e.Ino, versionOf(&f)) == nil) {
 				s.fill(entry, &f)
 			}
 		}

@@ -1,54 +1,50 @@
 package fusefs
 
 import (
+	"slices"
 	"testing"
-
-	"github.com/hanwen/go-fuse/v2/fuse"
-
-	"coffer/chunkfmt"
 )
 
-// TestVersions: pages stay as long as the version does, and while two versions are open nothing new goes through them.
+// TestVersions: what is open and has changed is told of after its pages were dropped, and nothing else waits.
 func TestVersions(t *testing.T) {
-	const file = 7
 	var v versions
-	steps := []struct {
-		what    string
-		version int64 // 0: close
-		want    uint32
-	}{
-		{"the first open", 1, 0},
-		{"another of the same version", 1, fuse.FOPEN_KEEP_CACHE},
-		{"closed", 0, 0},
-		{"closed", 0, 0},
-		{"opened again", 1, fuse.FOPEN_KEEP_CACHE},
-		{"a new version beside it", 2, fuse.FOPEN_DIRECT_IO},
-		{"once more", 2, fuse.FOPEN_DIRECT_IO},
-		{"the old one is closed", 0, 0},
-		{"as long as one is open", 2, fuse.FOPEN_DIRECT_IO},
-		{"closed", 0, 0},
-		{"closed", 0, 0},
-		{"closed", 0, 0},
-		{"when all are closed, pages may be of any version", 2, 0},
-		{"closed", 0, 0},
-		{"and are of that one then", 2, fuse.FOPEN_KEEP_CACHE},
-		{"closed", 0, 0},
-		{"a new version", 3, 0},
+	one, two := version{size: 1}, version{size: 2}
+	now := map[uint64]version{7: one, 8: one, 9: one}
+	get := func(node uint64) (version, bool) { is, ok := now[node]; return is, ok }
+	v.open(7, one)
+	v.open(7, one)
+	v.open(8, one)
+	v.open(9, one)
+	now[7] = two
+	delete(now, 9) // it was removed
+	if v.pending(8, one) != nil || v.pending(10, two) != nil {
+		t.Error("something waits that has not changed, or is not open")
 	}
-	for i, s := range steps {
-		if s.version == 0 {
-			v.close(file)
-			continue
+	wait := v.pending(7, two)
+	var dropped []uint64
+	v.update(get, func(node uint64) {
+		dropped = append(dropped, node)
+		select {
+		case <-wait:
+			t.Error("it was told of before its pages were dropped")
+		default:
 		}
-		if got := v.open(file, chunkfmt.Time{Sec: s.version}); got != s.want {
-			t.Errorf("step %d, %s: flags %x, want %x", i, s.what, got, s.want)
-		}
+	})
+	<-wait
+	if !slices.Equal(dropped, []uint64{7}) {
+		t.Errorf("dropped %v", dropped)
 	}
-	for n := range uint64(maxVersions + 10) {
-		v.open(100+n, chunkfmt.Time{})
-		v.close(100 + n)
+	if v.pending(7, two) != nil {
+		t.Error("it was told of, and still waits")
 	}
-	if len(v.last) > maxVersions+1 {
-		t.Errorf("%d files are remembered", len(v.last))
+	v.close(7)
+	if v.pending(7, one) == nil {
+		t.Error("it is open once more, and does not wait")
+	}
+	for _, node := range []uint64{7, 8, 9} {
+		v.close(node)
+	}
+	if v.pending(7, one) != nil || len(v.opened) > 0 {
+		t.Error("what is closed waits, or is remembered")
 	}
 }

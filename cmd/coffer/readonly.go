@@ -93,7 +93,7 @@ func (m *readOnlyMount) mount(ctx context.Context, o *mountOptions) (err error) 
 	}
 	options := fusefs.Options{
 		Source: m.r.opened.path, AllowOther: o.allowOther, ReadaheadKiB: int(o.readAhead >> 10), Log: slog.Default(),
-		Space: m.space,
+		Space: m.space, Notices: noticesProcess,
 	}
 	if o.follow {
 		options.Snapshots = past.New(m.r.Index(), m.r.Groups())
@@ -111,8 +111,9 @@ func (m *readOnlyMount) space(ctx context.Context) (tree.Space, error) {
 	return tree.Space{Free: space.Free, Total: space.Total}, err
 }
 
-// wasLooked is told how each look at the log went.
+// wasLooked is told how each look at the log went. Also one that failed may have changed something.
 func (m *readOnlyMount) wasLooked(err error) {
+	m.server.Changed()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {

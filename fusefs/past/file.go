@@ -30,21 +30,21 @@ func (s *State) Open(ino chunkfmt.Ino) (*File, error) {
 	return f, err
 }
 
-// open gives the file's ctime too.
-func (s *State) open(ino chunkfmt.Ino) (f *File, ctime chunkfmt.Time, err error) {
+// open gives the file's attributes too.
+func (s *State) open(ino chunkfmt.Ino) (*File, chunkfmt.Inode, error) {
 	i, err := s.Inode(ino)
 	if err != nil {
-		return nil, ctime, err
+		return nil, i, err
 	}
 	switch i.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		return &File{s: s, ino: ino, size: int64(i.Size)}, i.Ctime, nil
+		return &File{s: s, ino: ino, size: int64(i.Size)}, i, nil
 	case unix.S_IFDIR:
-		return nil, ctime, unix.EISDIR
+		return nil, i, unix.EISDIR
 	case unix.S_IFLNK:
-		return nil, ctime, unix.ELOOP
+		return nil, i, unix.ELOOP
 	}
-	return nil, ctime, unix.ENXIO
+	return nil, i, unix.ENXIO
 }
 
 // Size is the length of the file in bytes.

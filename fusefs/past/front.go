@@ -65,15 +65,19 @@ func (v *Front) Xattrs(n Node) ([]Xattr, error) { return v.s.Xattrs(chunkfmt.Ino
 // Lasting says whether a file or directory stays as it is.
 func (v *Front) Lasting(Node) bool { return v.lasting }
 
-// Open opens a regular file, and says by its ctime which version of it is there now.
-func (v *Front) Open(n Node) (OpenFile, chunkfmt.Time, error) {
-	f, at, err := v.s.open(chunkfmt.Ino(n))
-	if err != nil || v.lasting {
-		return f, at, err
+// Open opens a regular file, and gives what it is now.
+func (v *Front) Open(n Node) (OpenFile, Found, error) {
+	f, i, err := v.s.open(chunkfmt.Ino(n))
+	if err != nil {
+		return nil, Found{}, err
+	}
+	is := v.found(Entry{chunkfmt.Ino(n), i})
+	if v.lasting {
+		return f, is, nil
 	}
 	c := &changing{s: v.s, ino: chunkfmt.Ino(n)}
-	c.now.Store(&version{f, at})
-	return c, at, nil
+	c.now.Store(&version{f, i.Ctime})
+	return c, is, nil
 }
 
 // OpenFile is an open regular file.
@@ -94,7 +98,8 @@ type changing struct {
 	now atomic.Pointer[version]
 }
 
-// version is a file as it was at one ctime: whatever is changed about a file changes that.
+// version is a file as it was at one ctime: whatever is changed about a file changes that, unless the kernel owns
+// times (a mount with writeback), whose clock has steps.
 type version struct {
 	*File
 	at chunkfmt.Time
@@ -123,13 +128,13 @@ func (c *changing) stable(do func(*File) error) error {
 	for {
 		v := c.now.Load()
 		err := do(v.File)
-		f, at, opened := c.s.open(c.ino)
+		f, i, opened := c.s.open(c.ino)
 		if errors.Is(opened, unix.ENOENT) {
 			return fmt.Errorf("inode %d was removed: %w", c.ino, unix.ESTALE)
 		}
-		if opened != nil || at == v.at {
+		if opened != nil || i.Ctime == v.at && f.size == v.size {
 			return errors.Join(err, opened)
 		}
-		c.now.CompareAndSwap(v, &version{f, at})
+		c.now.CompareAndSwap(v, &version{f, i.Ctime})
 	}
 }

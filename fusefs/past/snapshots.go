@@ -274,19 +274,24 @@ func (v *Snapshots) Xattrs(n Node) ([]Xattr, error) {
 	return s.Xattrs(n.ino())
 }
 
-// Open opens a regular file, and says which version of it that is: the only one.
-func (v *Snapshots) Open(n Node) (OpenFile, chunkfmt.Time, error) {
+// Open opens a regular file, and gives what it is.
+func (v *Snapshots) Open(n Node) (OpenFile, Found, error) {
 	if n == Root {
-		return nil, chunkfmt.Time{}, unix.EISDIR
+		return nil, Found{}, unix.EISDIR
 	}
 	if n.ino() == 0 {
-		return nil, chunkfmt.Time{}, unix.ELOOP
+		return nil, Found{}, unix.ELOOP
 	}
 	s, err := v.state(n)
 	if err != nil {
-		return nil, chunkfmt.Time{}, err
+		return nil, Found{}, err
 	}
-	return s.open(n.ino())
+	f, i, err := s.open(n.ino())
+	if err != nil {
+		return nil, Found{}, err
+	}
+	is, err := found(n.archive(), Entry{n.ino(), i})
+	return f, is, err
 }
 
 // Lasting says whether a file or directory stays as it is for as long as the archive is there.
