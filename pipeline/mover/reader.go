@@ -73,7 +73,7 @@ func OpenReader(ctx context.Context, o Options, copied string) (_ *Reader, err e
 		return nil, err
 	}
 	r.closers = append(r.closers, r.index.Close)
-	locator := r.locator(ctx, s)
+	locator := sinceLocator{r.locator(ctx, s)}
 	r.groups, err = stage.NewGroups(ctx, stage.GroupsConfig{
 		Keys: &s.keys, Flight: stage.NewFlight(), Records: r.index, Locator: locator, Medium: o.Medium,
 		Sealer:     func(ordinal uint32) (*chunkfmt.Sealer, error) { return s.log.sealer(ctx, ordinal) },
@@ -203,6 +203,26 @@ func NamelessFile(dir string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// sinceLocator is the locator of a view that others prune behind the back of.
+type sinceLocator struct{ stage.Locator }
+
+// Places implements stage.Locator.
+func (l sinceLocator) Places(seq chunkfmt.Seq) ([]chunkfmt.Location, error) {
+	all, err := l.Locator.Places(seq)
+	if errors.Is(err, media.ErrNoTag) {
+		err = fmt.Errorf("%w: it was pruned since this view of the volume was made, or is lost", err)
+	}
+	return all, err
+}
+
+// Renew implements stage.Renewer.
+func (l sinceLocator) Renew(ctx context.Context) error {
+	if r, ok := l.Locator.(stage.Renewer); ok {
+		return r.Renew(ctx)
+	}
+	return nil
 }
 
 // lateCatalog reads the footers of all chunks when a group is not where the index
