@@ -53,6 +53,9 @@ anew from the store.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.store, o.mountPoint, o.out = args[0], args[1], cmd.OutOrStdout()
 			o.notes, o.given = cmd.ErrOrStderr(), cmd.Flags()
+			if err := o.check(); err != nil {
+				return err
+			}
 			return runMount(cmd.Context(), &o)
 		},
 	}
@@ -70,6 +73,22 @@ anew from the store.`,
 	flags.BoolVar(&o.handoff, "handoff", false, "take the key from, and report to, the process that started this one")
 	flags.MarkHidden("handoff") // fails only for a flag that is not there
 	return cmd
+}
+
+// check refuses what contradicts itself. An archive without a name, perhaps a variable that is not set, is not the volume.
+func (o *mountOptions) check() error {
+	if o.given.Changed("at") && o.when == "" {
+		return fmt.Errorf("%w: --at names no archive", errUsage)
+	}
+	if !o.readOnly && o.when == "" {
+		return nil
+	}
+	for _, flag := range []string{"archive-every", "noatime", "writeback", "spool", "buffers", "agents"} {
+		if o.given.Changed(flag) {
+			return fmt.Errorf("%w: --%s is for a mount that writes", errUsage, flag)
+		}
+	}
+	return nil
 }
 
 func runMount(ctx context.Context, o *mountOptions) error {

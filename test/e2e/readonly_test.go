@@ -5,12 +5,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"coffer/test/compare"
 	"coffer/test/rig"
 )
 
@@ -22,6 +24,35 @@ func await(t *testing.T, what string, is func() bool) {
 			t.Fatalf("%s: not within a minute", what)
 		}
 	}
+}
+
+// awaitTree waits until a tree is as it is wanted.
+func awaitTree(t *testing.T, what string, want compare.Tree, dir string) {
+	t.Helper()
+	await(t, what, func() bool { return len(compare.Diff(want, rig.ReadTree(t, dir))) == 0 })
+}
+
+// programs has what copies, compares and searches work in a tree that is mounted.
+func programs(t *testing.T, source, dir string) {
+	t.Helper()
+	rig.Output(t, "diff", "-r", "--no-dereference", source, dir)
+	if out := rig.Output(t, "rsync", "-aHAXnic", source+"/", dir+"/"); out != "" {
+		t.Errorf("rsync would change\n%s", out)
+	}
+	found := rig.Output(t, "find", dir, "-name", "*.go", "-size", "+0", "-printf", "%P %s %m %T@\n")
+	if want := rig.Output(t, "find", source, "-name", "*.go", "-size", "+0", "-printf", "%P %s %m %T@\n"); lines(found) != lines(want) {
+		t.Errorf("find finds\n%s\nwant\n%s", found, want)
+	}
+	copied := filepath.Join(t.TempDir(), "copied")
+	rig.Output(t, "cp", "-a", dir, copied)
+	rig.Same(t, "copied by cp -a", rig.ReadTree(t, source), rig.ReadTree(t, copied))
+}
+
+// lines sorts lines.
+func lines(s string) string {
+	all := strings.Split(s, "\n")
+	slices.Sort(all)
+	return strings.Join(all, "\n")
 }
 
 // changes tries to change a mount in every way, and wants EROFS.
@@ -55,7 +86,9 @@ func TestReadOnlyMounts(t *testing.T) {
 
 	follows := p.Mount(t, p.store, p.mnt+".follows", "--read-only")
 	archive := p.Mount(t, p.store, p.mnt+".archive", "--at", "one")
-	for _, ro := range []*rig.Mount{follows, archive} {
+	byTime := p.Mount(t, p.store, p.mnt+".time", "--at", filepath.Base(strings.TrimSpace(rig.Output(t, "readlink", m.Path(".snapshots", "one")))))
+	for _, ro := range []*rig.Mount{follows, archive, byTime} {
+		programs(t, tree+"/internal", ro.Path("tree", "internal"))
 		rig.Same(t, "read-only", one, rig.ReadTree(t, ro.Path("tree")))
 		changes(t, ro.Path("tree"), "client.go")
 		// Also if the kernel is told to let changes through.
@@ -69,6 +102,8 @@ func TestReadOnlyMounts(t *testing.T) {
 	if _, err := os.Lstat(archive.Path(".snapshots")); !os.IsNotExist(err) {
 		t.Errorf("an archive has archives: %v", err)
 	}
+	byTime.Unmount(t)
+	beside := p.Mount(t, p.store, p.mnt+".beside", "--read-only")
 	status := p.Run(t, "status")
 	for _, want := range []string{follows.Dir, archive.Dir, "read-only, as of", "read-only, archive one"} {
 		if !strings.Contains(status, want) {
@@ -102,9 +137,10 @@ func TestReadOnlyMounts(t *testing.T) {
 		_, err := os.Stat(follows.Path(".snapshots", "two"))
 		return err == nil
 	})
-	await(t, "what has changed", func() bool { return read(follows, "client.go") == "changed" })
 	two := rig.ReadTree(t, m.Path("tree"))
-	rig.Same(t, "followed", two, rig.ReadTree(t, follows.Path("tree")))
+	awaitTree(t, "what has changed", two, follows.Path("tree"))
+	awaitTree(t, "what has changed, in another mount", two, beside.Path("tree"))
+	beside.Unmount(t)
 	rig.Same(t, "an earlier archive", one, rig.ReadTree(t, follows.Path(".snapshots", "one", "tree")))
 	rig.Same(t, "a new archive", two, rig.ReadTree(t, follows.Path(".snapshots", "two", "tree")))
 	rig.Same(t, "the archive that is mounted", one, rig.ReadTree(t, archive.Path("tree")))
@@ -133,11 +169,10 @@ func TestReadOnlyMounts(t *testing.T) {
 	m.Kill()
 	p.Run(t, "put", filepath.Join(tree, "doc.go"), p.store+":/tree")
 	await(t, "what was put after a crash", func() bool { return !strings.HasPrefix(read(follows, "doc.go"), "open") })
-	now := rig.ReadTree(t, follows.Path("tree"))
-	follows.Unmount(t)
 	m = p.mount(t)
-	rig.Same(t, "what it showed last", rig.ReadTree(t, m.Path("tree")), now)
+	awaitTree(t, "what came after a crash", rig.ReadTree(t, m.Path("tree")), follows.Path("tree"))
 	m.Unmount(t)
+	follows.Unmount(t)
 	if log := follows.Log(); log != "" {
 		t.Errorf("nothing was wrong, and its log says:\n%s", log)
 	}
@@ -159,4 +194,6 @@ func TestReadOnlyNew(t *testing.T) {
 	})
 	ro.Unmount(t)
 	p.wantExit(t, 2, "archive", "mount", p.store, p.mnt, "--at", "nonesuch")
+	p.wantExit(t, 2, "names no archive", "mount", p.store, p.mnt, "--at", "")
+	p.wantExit(t, 2, "for a mount that writes", "mount", p.store, p.mnt, "--read-only", "--writeback")
 }
