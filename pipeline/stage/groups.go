@@ -15,8 +15,8 @@ type Records interface {
 	// Group gives the record of group seq and a hint where it lies, which may
 	// be zero or wrong; false if there is none.
 	Group(seq chunkfmt.Seq) (chunkfmt.GroupRecord, chunkfmt.Location, bool, error)
-	// GroupsFrom calls f with the groups whose numbers are first or above, ascending, until f returns false.
-	GroupsFrom(first chunkfmt.Seq, f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error
+	// Known calls f with the groups whose numbers are first or above, ascending, until f returns false.
+	Known(first chunkfmt.Seq, f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error
 	// Healed gives the blocks of group seq that other groups hold, because seq is
 	// damaged or was given up, ascending by their offset; nearly always none. Called at each read.
 	Healed(seq chunkfmt.Seq) ([]chunkfmt.Healed, error)
@@ -182,7 +182,7 @@ func (g *Groups) Prefetch(seqs ...chunkfmt.Seq) {
 // prefetchBehind prefetches the groups that follow seq in the log.
 func (g *Groups) prefetchBehind(seq chunkfmt.Seq) {
 	var next []chunkfmt.Seq
-	err := g.cfg.Records.GroupsFrom(seq+1, func(rec chunkfmt.GroupRecord, _ chunkfmt.Location) bool {
+	err := g.cfg.Records.Known(seq+1, func(rec chunkfmt.GroupRecord, _ chunkfmt.Location) bool {
 		next = append(next, rec.Seq)
 		return len(next) < prefetches
 	})

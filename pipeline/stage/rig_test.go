@@ -63,7 +63,7 @@ func (x *memIndex) Healed(seq chunkfmt.Seq) ([]chunkfmt.Healed, error) {
 	return x.healed[seq], nil
 }
 
-func (x *memIndex) GroupsFrom(first chunkfmt.Seq, f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error {
+func (x *memIndex) Known(first chunkfmt.Seq, f func(chunkfmt.GroupRecord, chunkfmt.Location) bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, seq := range slices.Sorted(maps.Keys(x.groups)) {

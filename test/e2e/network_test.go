@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"coffer/test/compare"
 	"coffer/test/rig"
 )
 
@@ -77,17 +78,6 @@ func TestTwoMachines(t *testing.T) {
 	invitation := two.server.Invite(t, "third", two.server.Address, "--with", "laptop")
 	third.Run(t, "key", "import", invitation, recovery)
 	check("on a third machine", third)
-	follows := third.Mount(t, two.addr, two.mnt+".follows", "--read-only")
-	m = two.laptop.Mount(t, two.addr, two.mnt)
-	rig.Must(t, os.WriteFile(m.Path("since"), []byte("seen"), 0o644))
-	two.laptop.Run(t, "snapshot", two.mnt, "-m", "since")
-	await(t, "what another machine has written", func() bool {
-		b, err := os.ReadFile(follows.Path(".snapshots", "since", "since"))
-		return err == nil && string(b) == "seen"
-	})
-	rig.Same(t, "followed from a third machine", want, rig.ReadTree(t, follows.Path("tree")))
-	m.Unmount(t)
-	follows.Unmount(t)
 	code, _, stderr = two.net.Host(t).User(t, filepath.Join(two.dir, "fourth")).Try(t, "mount", invitation, two.mnt)
 	if code != 26 || !strings.Contains(stderr, "does not let this machine in") {
 		t.Errorf("with a used invitation: exit code %d, %s", code, stderr)
@@ -139,6 +129,61 @@ func TestNewClient(t *testing.T) {
 	rig.Same(t, "fourth", after, rig.ReadTree(t, m.Path("tree")))
 	rig.Same(t, "fourth, an archive", before, rig.ReadTree(t, m.Path(".snapshots", "before", "tree")))
 	m.Unmount(t)
+}
+
+// TestReadOnlyElsewhere follows, on a machine of its own, what another one writes to a server, also while that is away for a
+// time. Whoever follows doesn't have the lease.
+func TestReadOnlyElsewhere(t *testing.T) {
+	two := newTwoMachines(t)
+	source := filepath.Join(goRoot(t), "src", "net", "http", "internal")
+	m := two.laptop.Mount(t, two.server.Invite(t, "laptop", two.server.Address), two.mnt)
+	recovery := filepath.Join(two.dir, "recovery")
+	rig.Must(t, os.WriteFile(recovery, []byte(two.laptop.Run(t, "key", "export", two.addr)), 0o600))
+	other := two.net.Host(t).User(t, filepath.Join(two.dir, "other"))
+	other.Run(t, "key", "import", two.server.Invite(t, "other", two.server.Address, "--with", "laptop"), recovery)
+	follows := other.Mount(t, two.addr, two.mnt+".follows", "--read-only")
+	beside := other.Mount(t, two.addr, two.mnt+".beside", "--read-only")
+	rig.CopyTree(t, source, m.Path("tree"))
+	m.Sync(t)
+	want := rig.ReadTree(t, source)
+	awaitTree := func(what, dir string) {
+		t.Helper()
+		await(t, what, func() bool {
+			_, err := os.Stat(dir)
+			return err == nil && len(compare.Diff(want, rig.ReadTree(t, dir))) == 0
+		})
+	}
+	awaitTree("what was synced", follows.Path("tree"))
+	awaitTree("what was synced, in another mount", beside.Path("tree"))
+	programs(t, source, follows.Path("tree"))
+	changes(t, follows.Path("tree"), "chunked.go")
+	if code, _, stderr := other.Try(t, "mount", two.addr, filepath.Join(two.dir, "writes")); code != 17 {
+		t.Errorf("a second mount that writes: exit code %d, %s", code, stderr)
+	}
+	beside.Unmount(t)
+
+	two.server.Kill()
+	if got, err := os.ReadDir(follows.Path("tree")); err != nil || len(got) == 0 {
+		t.Errorf("while the server is away: %d entries, %v", len(got), err)
+	}
+	rig.Must(t, two.server.Start(), os.WriteFile(m.Path("since"), []byte("seen"), 0o644))
+	two.laptop.Run(t, "snapshot", two.mnt, "-m", "since")
+	await(t, "what was written since", func() bool {
+		b, err := os.ReadFile(follows.Path(".snapshots", "since", "since"))
+		return err == nil && string(b) == "seen"
+	})
+	archive := other.Mount(t, two.addr, two.mnt+".archive", "--at", "since")
+	rig.Must(t, os.Remove(m.Path("since")))
+	m.Unmount(t)
+	await(t, "that it is removed", func() bool { _, err := os.Stat(follows.Path("since")); return os.IsNotExist(err) })
+	if b, err := os.ReadFile(archive.Path("since")); err != nil || string(b) != "seen" {
+		t.Errorf("the archive that is mounted: %q, %v", b, err)
+	}
+	archive.Unmount(t)
+	// The one that follows takes nothing from who writes.
+	m = other.Mount(t, two.addr, two.mnt)
+	m.Unmount(t)
+	follows.Unmount(t)
 }
 
 // TestServerAway: what the index knows answers while the server is away, what waits for it goes on when it is back, and
