@@ -48,4 +48,6 @@ type Options struct {
 	Faults         stage.Faults // deliberate defects, for negative controls of crash tests only
 	Clock          func() time.Time
 	Log            *slog.Logger
+
+	indexPatience time.Duration // how long an index is waited for that another process has; 10 s
 }

@@ -39,9 +39,10 @@ type Reader struct {
 // removed. Without one, the index in the state folder is brought up to date with the
 // log, or made, as OpenSource does, and copied: bbolt lets one process at a time use
 // an index that is written, and whoever wants to write must not wait for a reader.
+// If another process keeps that one, as who writes without lending it does, another
+// one is made from the log, after ten seconds.
 //
-// Errors are those of OpenSource, but media.ErrLocked; index.ErrLocked if another
-// process keeps the index for longer than ten seconds.
+// Errors are those of OpenSource, but media.ErrLocked.
 func OpenReader(ctx context.Context, o Options, copied string) (_ *Reader, err error) {
 	s := newSource(o)
 	r := &Reader{o: s.o, volume: s.keys.ID, life: ctx}
@@ -140,17 +141,29 @@ func takeOver(path string) (*os.File, error) {
 	return f, nil
 }
 
-// currentCopy brings the index of the state folder up to date and copies it.
+// currentCopy brings the index of the state folder up to date and copies it, or one made from the log.
 func (s *Source) currentCopy(ctx context.Context) (_ *os.File, err error) {
 	if err := os.MkdirAll(s.o.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
-	if err := s.waitForIndex(ctx); err != nil {
+	dir := s.o.StateDir
+	err = s.waitForIndex(ctx)
+	if errors.Is(err, index.ErrLocked) {
+		s.o.Log.Info("another process keeps the index: one is made from the store", "cause", err)
+		if dir, err = os.MkdirTemp(s.o.StateDir, "reading-*"); err != nil {
+			return nil, fmt.Errorf("make a folder for an index: %w", err)
+		}
+		// Files that are open need no names, and are not left behind.
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		id := index.Identity{Store: s.o.Store, Volume: s.keys.ID}
+		s.index, err = index.Open(filepath.Join(dir, "index.db"), id)
+	}
+	if err != nil {
 		return nil, err
 	}
 	s.closers = append(s.closers, func() error { return s.index.Close() })
 	defer func() { err = errors.Join(err, s.release()) }()
-	if s.heads, err = openHeadFile(s.o.StateDir); err != nil {
+	if s.heads, err = openHeadFile(dir); err != nil {
 		return nil, err
 	}
 	s.closers = append(s.closers, s.heads.Close)
@@ -167,15 +180,12 @@ func (s *Source) currentCopy(ctx context.Context) (_ *os.File, err error) {
 	return f, nil
 }
 
-// Readers give the index up as soon as they have copied it.
-const (
-	indexPatience = 10 * time.Second
-	indexRetry    = 50 * time.Millisecond
-)
+// indexRetry is how often is looked whether a reader has given the index up, as it does once it has copied it.
+const indexRetry = 50 * time.Millisecond
 
-// waitForIndex opens the index, waiting for another reader that does the same.
+// waitForIndex opens the index, waiting for a reader that has it.
 func (s *Source) waitForIndex(ctx context.Context) error {
-	deadline := time.Now().Add(indexPatience)
+	deadline := time.Now().Add(s.o.indexPatience)
 	for {
 		var err error
 		if s.index, err = s.openIndex(); !errors.Is(err, index.ErrLocked) || time.Now().After(deadline) {

@@ -125,6 +125,9 @@ func (o *Options) defaults() {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	if o.indexPatience == 0 {
+		o.indexPatience = 10 * time.Second
+	}
 }
 
 // openState takes the lock, but where there is a spool, and opens what this machine keeps of the volume.
@@ -151,7 +154,8 @@ func (s *Source) openState(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, s.heads.Close)
-	if s.index, err = s.openIndex(); err != nil {
+	// Nobody else writes the volume: who has the index is a reader, and gives it up.
+	if err := s.waitForIndex(ctx); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, func() error { return s.index.Close() })
