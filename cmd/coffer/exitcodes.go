@@ -33,6 +33,7 @@ var (
 	errLost       = errors.New("not everything reached the store")
 	errFound      = errors.New("not everything is as it was written")
 	errStays      = errors.New("the mount stays")
+	errReadOnly   = errors.New("the mount is read-only")
 )
 
 // exitCode says how the program ends when an error is one of errs. What went wrong is in the error's own
@@ -84,6 +85,7 @@ var exitCodes = []exitCode{
 		[]error{channel.ErrRefused, channel.ErrUnknownServer}, "`coffer invite` on the server makes an invitation; it is used once, in place of the address."},
 	{27, "the server does not answer", []error{channel.ErrAway, agent.ErrAway, remote.ErrAway},
 		"Is it running, and is the network there? What was written before is safe there."},
+	{29, "the mount given is read-only", []error{errReadOnly}, "Give the mount that writes the volume, or the store if there is none."},
 	{30, "scrub, check: damage was found", []error{errFound},
 		"Bring the damaged chunks back from a copy of the store if there is one; copy in again the files whose reads fail."},
 	{130, "interrupted", []error{context.Canceled}, ""},

@@ -165,6 +165,8 @@ func (m *readOnlyMount) Status(context.Context) (any, error) {
 	}
 	if m.failed != nil {
 		s.LastError = m.failed.Error()
+	} else if since, long := m.r.Waiting(); long {
+		s.LastError = "the store has not answered since " + since.Local().Format(time.DateTime)
 	}
 	return s, nil
 }
@@ -215,5 +217,5 @@ func (m *readOnlyMount) Amend(context.Context, json.RawMessage) (any, error) {
 }
 
 func (m *readOnlyMount) refusal() error {
-	return fmt.Errorf("%s is mounted read-only: %w", m.server.Dir(), unix.EROFS)
+	return fmt.Errorf("%s: %w", m.server.Dir(), errReadOnly)
 }

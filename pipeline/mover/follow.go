@@ -22,26 +22,42 @@ type following struct {
 	done   bool // all of what is there counts, or never will
 }
 
-// followEvery is how often Keep looks.
-const followEvery = time.Second
+const (
+	followEvery  = time.Second      // how often Keep looks
+	followPause  = 10 * time.Second // how long it waits at most
+	lookPatience = 10 * time.Second // what it takes longer for is worth a word
+)
 
-// Keep brings the view up to date every second, or less often where a look takes long, until ctx ends. It tells
+// Keep brings the view up to date every second, or every ten where a look takes long, until ctx ends. It tells
 // how each look went, and goes on: what can't be read now is looked at again.
 func (r *Reader) Keep(ctx context.Context, tell func(error)) {
 	for ctx.Err() == nil {
 		start := time.Now()
+		r.looking.Store(&start)
+		long := time.AfterFunc(lookPatience, func() { r.o.Log.Warn("still looking for what is new: does the store answer?", "since", start) })
 		_, err := r.CatchUp(ctx)
+		long.Stop()
+		r.looking.Store(nil)
 		if ctx.Err() != nil {
 			return
 		}
 		tell(err)
-		wait := time.NewTimer(max(followEvery, 50*time.Since(start)))
+		wait := time.NewTimer(min(max(followEvery, 50*time.Since(start)), followPause))
 		select {
 		case <-wait.C:
 		case <-ctx.Done():
 			wait.Stop()
 		}
 	}
+}
+
+// Waiting says since when Keep has been looking, if that is for long: a server that is away does not say so.
+func (r *Reader) Waiting() (since time.Time, long bool) {
+	at := r.looking.Load()
+	if at == nil || time.Since(*at) < lookPatience {
+		return time.Time{}, false
+	}
+	return *at, true
 }
 
 // CatchUp brings the view of a Reader that was opened with Options.Follow up to date with the log, and says whether

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +30,8 @@ type Reader struct {
 	source    *Source // how the log is read
 	life      context.Context
 	following following
-	late      *lateCatalog // nil where the store is on another machine
+	looking   atomic.Pointer[time.Time] // the begin of the look that Keep is at; nil: it waits
+	late      *lateCatalog              // nil where the store is on another machine
 	newest    newest
 	closers   []func() error
 }

@@ -163,6 +163,7 @@ func TestReadOnlyElsewhere(t *testing.T) {
 	beside.Unmount(t)
 
 	two.server.Kill()
+	awaitStatus(t, other, `"last_error": "the store has not answered since`)
 	if got, err := os.ReadDir(follows.Path("tree")); err != nil || len(got) == 0 {
 		t.Errorf("while the server is away: %d entries, %v", len(got), err)
 	}

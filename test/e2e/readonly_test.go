@@ -110,7 +110,8 @@ func TestReadOnlyMounts(t *testing.T) {
 			t.Errorf("the status does not say %q:\n%s", want, status)
 		}
 	}
-	p.wantExit(t, 1, "is mounted read-only", "snapshot", follows.Dir)
+	p.wantExit(t, 29, "read-only", "snapshot", follows.Dir)
+	p.wantExit(t, 29, "read-only", "prune", archive.Dir)
 	p.Run(t, "sync", follows.Dir)
 	if out := p.Run(t, "snapshots", follows.Dir); !strings.Contains(out, "one") {
 		t.Errorf("its archives are %s", out)
