@@ -57,9 +57,14 @@ func (o *orchard) grow() {
 	o.Run(o.t, "snapshot", o.mnt, "-m", label)
 }
 
-// litter stores small files, which share a group, and leaves a few of them.
+// litter stores small files, which share a group, and leaves a few of them, until some litter later.
 func (o *orchard) litter() {
 	o.t.Helper()
+	old, err := filepath.Glob(filepath.Join(o.g.dir, "litter-*"))
+	rig.Must(o.t, err)
+	for _, dir := range old[:max(0, len(old)-5)] {
+		rig.Must(o.t, os.RemoveAll(dir))
+	}
 	dir := filepath.Join(o.g.dir, fmt.Sprintf("litter-%d", o.n))
 	rig.Must(o.t, os.Mkdir(dir, 0o755))
 	name := func(i int) string { return filepath.Join(dir, fmt.Sprint(i)) }
