@@ -63,6 +63,12 @@ func TestOrdinaryUser(t *testing.T) {
 	p.Run(t, "umount", p.mnt)
 	p.Run(t, "mount", p.store, p.mnt)
 	shell("diff -r --no-dereference source mnt/source")
+	follows := p.mnt + ".follows"
+	t.Cleanup(func() { unix.Unmount(follows, unix.MNT_DETACH) })
+	shell("mkdir mnt.follows")
+	p.Run(t, "mount", "--read-only", p.store, follows)
+	shell("diff -r --no-dereference source mnt.follows/source && touch mnt.follows/new 2>&1 | grep -q 'Read-only file system'")
+	p.Run(t, "umount", follows)
 	p.Run(t, "umount", p.mnt)
 
 	back := filepath.Join(dir, "back")
