@@ -115,13 +115,20 @@ type footerTrailer struct {
 }
 
 // parseFooterTrailer reads the last bytes of a chunk. It fails with ErrNoFooter when they
-// do not claim to be a trailer.
+// do not claim to be a trailer: by the magic or, where that is damaged, by the CRC. That there was
+// a footer says that nothing before it is torn.
 func parseFooterTrailer(b []byte) (footerTrailer, error) {
 	be := binary.BigEndian
-	if len(b) < footerTrailerSize || string(b[56:footerTrailerSize]) != trailerMagic {
+	if len(b) < footerTrailerSize {
 		return footerTrailer{}, ErrNoFooter
 	}
-	if got, want := Checksum(b[:52]), be.Uint32(b[52:]); got != want {
+	magic := b[56:footerTrailerSize]
+	switch got, want := Checksum(b[:52]), be.Uint32(b[52:]); {
+	case got != want && string(magic) != trailerMagic:
+		return footerTrailer{}, ErrNoFooter
+	case string(magic) != trailerMagic:
+		return footerTrailer{}, fmt.Errorf("chunk footer: magic of its trailer %x, want %x: %w", magic, trailerMagic, ErrDamaged)
+	case got != want:
 		return footerTrailer{}, fmt.Errorf("chunk footer: CRC of its trailer %08x, want %08x: %w", got, want, ErrDamaged)
 	}
 	if v := be.Uint16(b[4:]); v != HeaderVersion || be.Uint16(b[6:]) != 0 || be.Uint32(b[48:]) != 0 {

@@ -52,7 +52,8 @@ func TestReadFooterNoticesEveryFlip(t *testing.T) {
 		b := bytes.Clone(c.bytes)
 		b[len(b)-size+bit/8] ^= 1 << (bit % 8)
 		_, err := ReadFooter(bytes.NewReader(b), int64(len(b)))
-		if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNoFooter) {
+		// Never that there is no footer: what is damaged before it would count as torn.
+		if !errors.Is(err, ErrDamaged) {
 			t.Fatalf("bit %d of byte %d: %v", bit%8, bit/8, err)
 		}
 	}
@@ -64,6 +65,10 @@ func TestReadFooterOfTornChunk(t *testing.T) {
 		if _, err := ReadFooter(bytes.NewReader(c.bytes[:n]), int64(n)); !errors.Is(err, ErrNoFooter) {
 			t.Fatalf("cut at %d: %v", n, err)
 		}
+	}
+	zeros := append(bytes.Clone(c.bytes[:len(c.bytes)-64]), make([]byte, 64)...)
+	if _, err := ReadFooter(bytes.NewReader(zeros), int64(len(zeros))); !errors.Is(err, ErrNoFooter) {
+		t.Errorf("an end of zeros: %v", err)
 	}
 	if _, err := ReadFooter(bytes.NewReader(c.bytes[:len(c.bytes)-1]), int64(len(c.bytes))); !errors.Is(err, ErrTruncated) {
 		t.Errorf("reader shorter than its size: %v", err)
