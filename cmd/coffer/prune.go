@@ -63,16 +63,18 @@ func runPrune(ctx context.Context, o *pruneOptions) error {
 
 func (o *pruneOptions) print(p mover.Pruned) error {
 	back := humanize.IBytes(uint64(max(0, p.Bytes)))
-	said := fmt.Sprintf("%d groups are removed; %d chunks were written anew, which gives back %s.", p.Removed, p.Chunks, back)
+	groups, stored := p.Removed+p.Moved, "was"
+	said := fmt.Sprintf("%d groups are removed; %d chunks were written anew, which gives back %s.", groups, p.Chunks, back)
 	switch {
 	case o.request.DryRun:
-		said = fmt.Sprintf("%d groups would be removed and %d chunks written anew, which gives back %s.", p.Removed, p.Chunks, back)
+		said = fmt.Sprintf("%d groups would be removed and %d chunks written anew, which gives back %s.", groups, p.Chunks, back)
+		stored = "would be"
 	case !p.Until.IsZero():
 		said = fmt.Sprintf("%d groups are removed. The server keeps them until its administrator approves, and until %v.",
-			p.Removed, p.Until.Format(time.DateTime))
+			groups, p.Until.Format(time.DateTime))
 	}
 	if p.Moved > 0 {
-		said += fmt.Sprintf("\n%d groups of small files of which little is needed are counted in: that goes to others.", p.Moved)
+		said += fmt.Sprintf("\nOf %d of them, which small files share, the little that is needed %s stored again with others.", p.Moved, stored)
 	}
 	if p.Left > 0 {
 		said += fmt.Sprintf("\n%d chunks stay as they are: the log says why.", p.Left)
