@@ -142,7 +142,10 @@ func (s *Server) mount(
 	a := &answers{ctx: ctx, log: o.Log, waits: func(number uint64) { s.conn.Pass(number) }}
 	fs := face(a)
 	if o.Snapshots != nil {
-		fs = &withSnapshots{live: fs, past: newShown(a, o.Snapshots)}
+		shown := newShown(a, o.Snapshots)
+		// Every path to a file leads through .snapshots. Of names that come and go the kernel is told; see EntryChanged.
+		shown.brief = time.Second
+		fs = &withSnapshots{live: fs, past: shown}
 	}
 	if o.wrap != nil {
 		fs = o.wrap(fs)

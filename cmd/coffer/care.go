@@ -21,8 +21,8 @@ type care struct {
 	wg     sync.WaitGroup
 	sealed chan struct{} // has a token when archives were sealed
 	busy   sync.Mutex    // held while chunks are cleaned
-	// gone has the kernel forget the name of an archive; nil: it knows none. Set before anything is begun.
-	gone func(name string)
+	// renamed has the kernel forget what the name of an archive led to; nil: it knows none. Set before anything is begun.
+	renamed func(name string)
 }
 
 func (c *care) init(ctx context.Context) {
@@ -102,13 +102,13 @@ func (v *volume) applyPolicy(ctx context.Context) {
 
 // forgotten has the kernel forget the names of archives.
 func (v *volume) forgotten(gone []chunkfmt.ArchiveRecord) {
-	if v.care.gone == nil {
+	if v.care.renamed == nil {
 		return
 	}
 	for i := range gone {
-		v.care.gone(past.Name(&gone[i]))
+		v.care.renamed(past.Name(&gone[i]))
 		if past.IsName(gone[i].Label) {
-			v.care.gone(gone[i].Label)
+			v.care.renamed(gone[i].Label)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"coffer/fusefs"
+	"coffer/fusefs/past"
 	"coffer/fusefs/tree"
 	"coffer/fusefs/walk"
 	"coffer/pipeline"
@@ -175,6 +176,9 @@ func (c *control) snapshot(ctx context.Context, request json.RawMessage) (answer
 	if err == nil && !made {
 		x := c.v.source.Index()
 		a, _, err = x.ArchiveNumbered(x.Archive() - 1)
+	}
+	if err == nil && past.IsName(r.Label) && c.v.care.renamed != nil {
+		c.v.care.renamed(r.Label) // it may have been that of an older archive
 	}
 	return snapshotAnswer{Made: made, Archive: archiveStatusOf(&a)}, err
 }

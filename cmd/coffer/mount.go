@@ -147,7 +147,7 @@ func serveMount(ctx context.Context, o *mountOptions, s *opened, ready func()) (
 	if err != nil {
 		return errors.Join(err, v.close(lasting))
 	}
-	v.care.gone = func(name string) { server.EntryChanged(snapshotsDir, name) }
+	v.care.renamed = func(name string) { server.EntryChanged(snapshotsDir, name) }
 	v.takeCare()
 	c := newControl(v, server)
 	socket, err := monitor.Listen(c, monitor.Info{

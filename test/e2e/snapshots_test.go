@@ -17,6 +17,23 @@ import (
 	"coffer/test/rig"
 )
 
+// TestLabelMoves gives a label to one archive after the other: it leads to the newest at once, whatever was looked at
+// before.
+func TestLabelMoves(t *testing.T) {
+	p := newPlace(t)
+	m := p.mount(t)
+	for _, want := range []string{"one", "two", "three"} {
+		rig.Must(t, os.WriteFile(m.Path("file"), []byte(want), 0o644))
+		p.Run(t, "snapshot", p.mnt, "-m", "newest")
+		for range 2 {
+			got, err := os.ReadFile(m.Path(".snapshots", "newest", "file"))
+			if err != nil || string(got) != want {
+				t.Errorf("the newest has %q, %v; want %q", got, err, want)
+			}
+		}
+	}
+}
+
 // TestArchives changes a tree at random over a number of archives (COFFER_ARCHIVES) and wants each one back as it was:
 // at once, after a new mount, and after the index was made anew from the store.
 func TestArchives(t *testing.T) {
