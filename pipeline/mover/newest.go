@@ -42,7 +42,14 @@ func (r *Reader) moved(ctx context.Context, seq chunkfmt.Seq, p []byte, off uint
 		}
 		err = view.groups.ReadKnown(ctx, seq, p, off)
 	}
-	return err
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	_, _, known, failed := view.index.Group(seq)
+	if failed == nil && !known {
+		err = fmt.Errorf("it was pruned since this view of the volume was made: %w", err)
+	}
+	return errors.Join(err, failed)
 }
 
 // Newest gives the view of the log as it is now.
