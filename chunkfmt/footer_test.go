@@ -3,6 +3,7 @@ package chunkfmt
 import (
 	"bytes"
 	"errors"
+	"io"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,6 +56,34 @@ func TestReadFooterNoticesEveryFlip(t *testing.T) {
 		// Never that there is no footer: what is damaged before it would count as torn.
 		if !errors.Is(err, ErrDamaged) {
 			t.Fatalf("bit %d of byte %d: %v", bit%8, bit/8, err)
+		}
+	}
+}
+
+// TestScanNoticesFooter: a footer that is damaged in two places, its head and its trailer, is damage and no torn end.
+func TestScanNoticesFooter(t *testing.T) {
+	c := framed(t, 1, 2)
+	start := len(c.bytes) - FooterSize(2)
+	for at := len(c.bytes) - footerTrailerSize; at < len(c.bytes); at++ {
+		b := bytes.Clone(c.bytes)
+		b[start] ^= 1
+		b[at] ^= 1
+		sc := NewScanner(bytes.NewReader(b), int64(len(b)))
+		var damage *DamageError
+		for {
+			_, err := sc.Next()
+			if errors.Is(err, io.EOF) {
+				t.Fatalf("byte %d of the trailer: no damage", at-start)
+			}
+			if errors.As(err, &damage) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if damage.From != int64(start) || damage.To != int64(len(b)) {
+			t.Errorf("byte %d of the trailer: %v", at-start, damage)
 		}
 	}
 }

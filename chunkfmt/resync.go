@@ -165,7 +165,8 @@ func (s *Scanner) lost(origin int64, framed bool) {
 	s.headErr = fmt.Errorf("chunk header in front of byte %d: lost: %w", origin+ChunkHeaderSize, ErrDamaged)
 }
 
-// endsFinished reports whether the stream ends in the trailer of the chunk being read.
+// endsFinished reports whether the stream ends in the trailer of the chunk being read, or in one that is damaged, which
+// does not say whose it is.
 func (s *Scanner) endsFinished() (bool, error) {
 	var b [footerTrailerSize]byte
 	if s.size < footerTrailerSize {
@@ -175,5 +176,5 @@ func (s *Scanner) endsFinished() (bool, error) {
 		return false, err
 	}
 	trailer, err := parseFooterTrailer(b[:])
-	return err == nil && trailer.total == s.size-s.frame, nil
+	return err == nil && trailer.total == s.size-s.frame || errors.Is(err, ErrDamaged), nil
 }
