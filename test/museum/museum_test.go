@@ -1,9 +1,11 @@
 package museum
 
 import (
+	"bytes"
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +58,14 @@ func visit(t *testing.T, frozen string) {
 		rig.Same(t, s.label+", restored", rig.ReadTree(t, plain), rig.ReadTree(t, to))
 	}
 	rig.Same(t, "today", rig.ReadTree(t, plain), rig.ReadTree(t, m.Path("tree")))
+	if _, err := os.Stat(m.Path("kept")); err == nil { // older ones have none
+		for k := range few {
+			got, err := os.ReadFile(m.Path("kept", strconv.Itoa(k)))
+			if err != nil || !bytes.Equal(got, noise(byte(k), fewBytes)) {
+				t.Errorf("file %d of those that a prune kept: %d bytes, %v", k, len(got), err)
+			}
+		}
+	}
 	rig.Must(t, os.WriteFile(m.Path("tree", "more"), []byte("and goes on"), 0o644))
 	m.Unmount(t)
 	m = u.Mount(t, store, mnt)
@@ -66,13 +76,28 @@ func visit(t *testing.T, frozen string) {
 	u.Run(t, "scrub", store)
 }
 
+// many small files, which share a group, are written; a few are kept, and what they need is moved by a prune.
+const many, few, fewBytes = 60, 4, 9000
+
+// freezeNow makes a store with all that the format has: archives, one of them forgotten and pruned, and checkpoints.
 func freezeNow(t *testing.T, to string) {
 	dir := t.TempDir()
 	store, mnt := filepath.Join(dir, "store"), filepath.Join(dir, "mnt")
 	u := rig.NewUser(t, filepath.Join(dir, "home"))
 	u.Run(t, "init", store)
-	m := u.Mount(t, store, mnt)
-	rig.Must(t, os.Mkdir(m.Path("tree"), 0o755))
+	m := u.Mount(t, store, mnt, "--checkpoint-after", "1KiB")
+	rig.Must(t, os.Mkdir(m.Path("tree"), 0o755), os.Mkdir(m.Path("kept"), 0o755))
+	for k := range many {
+		rig.Must(t, os.WriteFile(m.Path("kept", strconv.Itoa(k)), noise(byte(k), fewBytes), 0o644))
+	}
+	u.Run(t, "snapshot", mnt, "-m", "forgotten")
+	for k := few; k < many; k++ {
+		rig.Must(t, os.Remove(m.Path("kept", strconv.Itoa(k))))
+	}
+	m.Unmount(t)
+	m = u.Mount(t, store, mnt, "--checkpoint-after", "1KiB")
+	u.Run(t, "forget", mnt, "forgotten")
+	t.Log(u.Run(t, "prune", mnt))
 	for i, s := range states {
 		rig.Must(t, build(m.Path("tree"), i))
 		u.Run(t, "snapshot", mnt, "-m", s.label)
