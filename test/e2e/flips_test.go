@@ -42,6 +42,32 @@ func TestFlips(t *testing.T) {
 	}
 }
 
+// TestLostEnd damages every tag of a session that was killed, but for the first one: nothing in its chunk says where what
+// follows begins, or that the chunk was ended.
+func TestLostEnd(t *testing.T) {
+	for _, stranger := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stranger %v", stranger), func(t *testing.T) {
+			f := newDamaged(t, rand.New(rand.NewPCG(1, 5)))
+			const killed = 3
+			for _, path := range rig.Chunks(t, f.store) {
+				_, id, _ := media.ParseChunkName(f.object(t, path))
+				if id.Ordinal() != killed || id.Mirror() {
+					continue
+				}
+				for _, e := range tagsIn(t, path)[1:] {
+					x := flipped{f.object(t, path), e.At, 3, e.Tag.Kind.String() + " tag"}
+					turnBit(t, path, x.off, x.bit)
+					f.turned = append(f.turned, x)
+				}
+			}
+			if len(f.turned) < 3 {
+				t.Fatalf("%d tags in the chunk of session %d", len(f.turned), killed)
+			}
+			f.heal(t, stranger)
+		})
+	}
+}
+
 // damaged is a store with a history, and what it was when it was whole.
 type damaged struct {
 	place

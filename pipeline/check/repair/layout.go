@@ -32,6 +32,7 @@ func (c *chunk) layout() error {
 	if !isFormat(err) {
 		return err
 	}
+	ended := !errors.Is(err, chunkfmt.ErrNoFooter) // with a footer that is damaged
 	before, err := c.before()
 	if err != nil {
 		return err
@@ -58,7 +59,7 @@ func (c *chunk) layout() error {
 		c.add(e.At, e.Tag)
 		before = e.Tag.Seq
 	}
-	return c.end(before)
+	return c.end(before, ended)
 }
 
 func (c *chunk) add(at int64, t chunkfmt.Tag) {
@@ -214,7 +215,7 @@ func stretchOut(slots []slot, size int64) bool {
 }
 
 // end finds out whether the chunk has, or had, a footer behind the last tag that was found, and what may stand between.
-func (c *chunk) end(before chunkfmt.Seq) error {
+func (c *chunk) end(before chunkfmt.Seq, ended bool) error {
 	for c.info.Size > c.footer && before != 0 {
 		if c.info.Size-c.footer == int64(chunkfmt.FooterSize(len(c.slots))) {
 			c.finished = true
@@ -237,11 +238,47 @@ func (c *chunk) end(before chunkfmt.Seq) error {
 				return err
 			}
 		}
-		if s.size == 0 || s.at != 0 && s.at != c.footer || c.footer+s.size > c.info.Size {
+		if s.size == 0 {
+			return c.rest(before, ended)
+		}
+		if s.at != 0 && s.at != c.footer || c.footer+s.size > c.info.Size {
 			return nil
 		}
 		c.place([]slot{s})
 		before = next
 	}
 	return nil
+}
+
+// rest fills the end of the session's last chunk with what is behind a number, up to the last metadata that has a copy.
+// Where nothing there can be read and the places of groups are not known, any will do for those that are given up.
+func (c *chunk) rest(before chunkfmt.Seq, ended bool) error {
+	copies := c.session.order[side(true)]
+	if len(copies) == 0 || c.r.later(c.id) {
+		return nil
+	}
+	slots, ok, err := c.expected(before, copies[len(copies)-1]+1, (c.info.Size-c.footer)/minSlot)
+	if err != nil || !ok {
+		return err
+	}
+	to := c.info.Size
+	if ended {
+		to -= int64(chunkfmt.FooterSize(len(c.slots) + len(slots)))
+	}
+	if !share(slots, c.footer, to) {
+		return nil
+	}
+	c.place(slots)
+	c.finished = ended
+	return nil
+}
+
+// later says whether the session went on in another chunk behind one.
+func (r *repairer) later(id chunkfmt.ChunkID) bool {
+	for other := range r.chunks {
+		if other.Mirror() == id.Mirror() && other.Ordinal() == id.Ordinal() && other.Number() > id.Number() {
+			return true
+		}
+	}
+	return false
 }
