@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -154,7 +155,7 @@ func (n *networked) run(t *testing.T) error {
 		return fmt.Errorf("before the fault: %w\n%s", err, m.Log())
 	case <-time.After(before):
 	}
-	struck := len(r.ops)
+	struck, resent := len(r.ops), int64(0)
 	if err := n.fault.strike(n, m); err != nil {
 		t.Fatal(err)
 	}
@@ -176,6 +177,10 @@ func (n *networked) run(t *testing.T) error {
 			}
 		}
 	case <-time.After(after):
+		resent, err = n.resent(t)
+		if err != nil {
+			return err
+		}
 		m.Signal()
 	}
 	if err := <-failed; err != nil && !died(err) {
@@ -209,7 +214,32 @@ func (n *networked) run(t *testing.T) error {
 	if err != nil {
 		return fmt.Errorf("%w\nafter %v and %v, %d operations, the last: %s", err, before, after, len(r.ops), tail(r.ops, 12))
 	}
-	t.Logf("%v, %v: %d operations, %d of them before the fault, %d durable", before.Round(time.Millisecond),
-		after.Round(time.Millisecond), len(r.ops), struck, h.durable)
+	t.Logf("%v, %v: %d operations, %d of them before the fault, %d durable; %d bytes sent again", before.Round(time.Millisecond),
+		after.Round(time.Millisecond), len(r.ops), struck, h.durable, resent)
 	return nil
+}
+
+// resent is how many bytes the client's mount, which is alive, has sent more than once so far: no more than were under
+// way, for each time that the server was lost and for the one time that connections broke beside that.
+func (n *networked) resent(t *testing.T) (int64, error) {
+	t.Helper()
+	var mounts []struct {
+		Server struct {
+			Attaches int64 `json:"attaches"`
+			Most     int64 `json:"bytes_under_way_most"`
+			Resent   int64 `json:"bytes_resent"`
+		}
+	}
+	if err := json.Unmarshal([]byte(n.user.Run(t, "status", "--json")), &mounts); err != nil {
+		return 0, err
+	}
+	if len(mounts) != 1 {
+		return 0, fmt.Errorf("%d mounts have a status", len(mounts))
+	}
+	s := mounts[0].Server
+	if s.Resent > s.Most*(s.Attaches+1) {
+		return 0, fmt.Errorf("%d bytes were sent again, there were never more than %d under way, and the server came %d times",
+			s.Resent, s.Most, s.Attaches)
+	}
+	return s.Resent, nil
 }
