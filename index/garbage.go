@@ -74,23 +74,11 @@ func (x *Index) Still(ctx context.Context, g *Garbage) (*Garbage, error) {
 // look finds the groups to look at.
 func (g *Garbage) look(ctx context.Context, tx *bolt.Tx, after chunkfmt.Seq) error {
 	var s *stretch
-	words, keys := 0, 0
-	c := tx.Bucket(groups.now).Cursor()
-	for k, v := c.Seek(chunkfmt.GroupKey(after + 1)); k != nil; k, v = c.Next() {
-		if keys%lookEvery == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		keys++
-		seq, err := chunkfmt.ParseGroupKey(k)
-		if err != nil {
-			return damaged(err)
-		}
-		if _, _, err := unseal(k, v); err != nil {
-			return err
-		}
+	words := 0
+	more, err := eachGroup(ctx, tx, after, func(seq chunkfmt.Seq, _, _ []byte) (bool, error) {
 		if s == nil || uint64(seq-s.first)/64 >= uint64(len(s.known)+garbageGap) {
 			if words >= garbageWords {
-				return nil
+				return false, nil
 			}
 			g.stretches = append(g.stretches, stretch{first: seq &^ 63})
 			s = &g.stretches[len(g.stretches)-1]
@@ -98,16 +86,46 @@ func (g *Garbage) look(ctx context.Context, tx *bolt.Tx, after chunkfmt.Seq) err
 		at := int(seq-s.first) / 64
 		if more := at + 1 - len(s.known); more > 0 {
 			if words += more; words > garbageWords && at > 0 {
-				return nil
+				return false, nil
 			}
 			s.known = append(s.known, make([]uint64, more)...)
 			s.live = append(s.live, make([]uint64, more)...)
 		}
 		s.known[at] |= 1 << (seq % 64)
 		g.after = seq
+		return true, nil
+	})
+	if !more {
+		g.after = 0
 	}
-	g.after = 0
-	return nil
+	return err
+}
+
+// eachGroup calls f with the groups with numbers above after, ascending, their keys and what stands there, until f returns
+// false: then there are more.
+func eachGroup(
+	ctx context.Context, tx *bolt.Tx, after chunkfmt.Seq, f func(seq chunkfmt.Seq, key, payload []byte) (bool, error),
+) (more bool, err error) {
+	keys := 0
+	c := tx.Bucket(groups.now).Cursor()
+	for k, v := c.Seek(chunkfmt.GroupKey(after + 1)); k != nil; k, v = c.Next() {
+		if keys%lookEvery == 0 && ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		keys++
+		seq, err := chunkfmt.ParseGroupKey(k)
+		if err != nil {
+			return false, damaged(err)
+		}
+		_, payload, err := unseal(k, v)
+		if err != nil {
+			return false, err
+		}
+		if on, err := f(seq, k, payload); err != nil || !on {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // mark finds out which of the groups something refers to, and counts the others.

@@ -98,39 +98,22 @@ func (x *Index) StillSparse(ctx context.Context, before *Sparse) (*Sparse, error
 func (s *Sparse) look(ctx context.Context, tx *bolt.Tx, after chunkfmt.Seq) error {
 	gone := goneIn(tx)
 	damagedOnes := tx.Bucket(bad.now)
-	blocks, keys := 0, 0
-	c := tx.Bucket(groups.now).Cursor()
-	for k, v := c.Seek(chunkfmt.GroupKey(after + 1)); k != nil; k, v = c.Next() {
-		if keys%lookEvery == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		keys++
-		seq, err := chunkfmt.ParseGroupKey(k)
-		if err != nil {
-			return damaged(err)
-		}
-		_, payload, err := unseal(k, v)
-		if err != nil {
-			return err
-		}
+	blocks := 0
+	more, err := eachGroup(ctx, tx, after, func(seq chunkfmt.Seq, key, payload []byte) (bool, error) {
 		rec, at, err := parseGroup(seq, payload)
-		if err != nil {
-			return err
-		}
-		if len(rec.Blocks) < 2 {
-			continue
+		if err != nil || len(rec.Blocks) < 2 {
+			return err == nil, err
 		}
 		if len(s.groups) > 0 && (len(s.groups) == sparseGroups || blocks+len(rec.Blocks) > sparseBlocks) {
-			s.after = s.groups[len(s.groups)-1].seq
-			return nil
+			return false, nil
 		}
 		blocks += len(rec.Blocks)
 		moved, err := gone(seq)
 		if err != nil {
-			return err
+			return false, err
 		}
 		g := sparse{
-			seq: seq, stored: at.Length, fixed: moved || damagedOnes.Get(k) != nil,
+			seq: seq, stored: at.Length, fixed: moved || damagedOnes.Get(key) != nil,
 			ends: make([]uint32, len(rec.Blocks)), live: make([]bool, len(rec.Blocks)),
 		}
 		end := uint32(0)
@@ -139,8 +122,12 @@ func (s *Sparse) look(ctx context.Context, tx *bolt.Tx, after chunkfmt.Seq) erro
 			g.ends[i] = end
 		}
 		s.groups = append(s.groups, g)
+		return true, nil
+	})
+	if more {
+		s.after = s.groups[len(s.groups)-1].seq
 	}
-	return nil
+	return err
 }
 
 // mark finds out which blocks something refers to, and so which groups are in the set.
