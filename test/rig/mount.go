@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -143,11 +144,18 @@ func (l *log) String() string {
 // Watch gives the mount a time in which to be done. A process that is not is made to print its
 // goroutines and to end, so that a deadlock is a failed test with a trace and not a test that hangs.
 func (m *Mount) Watch(tb testing.TB, within time.Duration) {
+	var late atomic.Bool
 	timer := time.AfterFunc(within, func() {
-		m.cmd.Process.Signal(unix.SIGQUIT)
+		select {
+		case <-m.done: // and the test goes on
+		default:
+			late.Store(true)
+			m.cmd.Process.Signal(unix.SIGQUIT)
+		}
 	})
 	tb.Cleanup(func() {
-		if !timer.Stop() {
+		timer.Stop()
+		if late.Load() {
 			tb.Errorf("the mount was not done within %v; its log has the goroutines", within)
 		}
 	})
