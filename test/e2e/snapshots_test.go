@@ -42,11 +42,12 @@ func TestArchives(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	p := newPlace(t)
 	m := p.mount(t)
-	m.Watch(t, 15*time.Minute)
+	archives := rig.Count(t, "COFFER_ARCHIVES", 5)
+	m.Watch(t, 15*time.Minute+time.Duration(archives)*15*time.Second)
 	g := &gardener{t: t, rng: rng, dir: m.Path("tree")}
 	rig.Must(t, os.Mkdir(g.dir, 0o755))
 	saved := map[string]compare.Tree{}
-	for i := range rig.Count(t, "COFFER_ARCHIVES", 5) {
+	for i := range archives {
 		for range 30 {
 			g.change()
 		}
