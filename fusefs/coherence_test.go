@@ -164,16 +164,11 @@ func (r *replacing) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.Open
 // TestReplacedWhileOpened: there is a file of that name at all times, so it can be opened at all times.
 func TestReplacedWhileOpened(t *testing.T) {
 	tr := newTree(t)
-	dir := t.TempDir()
 	r := &replacing{replace: make(chan func(), 1)}
-	s, err := Mount(t.Context(), dir, tr, Options{wrap: func(fs fuse.RawFileSystem) fuse.RawFileSystem {
+	dir, _ := mountedTree(t, tr, Options{wrap: func(fs fuse.RawFileSystem) fuse.RawFileSystem {
 		r.RawFileSystem = fs
 		return r
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { away(t, s) })
 	name := filepath.Join(dir, "name")
 	for _, content := range []string{"old", "new"} {
 		if err := os.WriteFile(filepath.Join(dir, content), []byte(content), 0o644); err != nil {
@@ -231,12 +226,7 @@ func TestUpdateBesideDirectWriter(t *testing.T) {
 // TestChangedPastTheMount changes the tree under the kernel's feet, as `coffer put` does, and says so.
 func TestChangedPastTheMount(t *testing.T) {
 	tr := newTree(t)
-	dir := t.TempDir()
-	s, err := Mount(t.Context(), dir, tr, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { away(t, s) })
+	dir, s := mountedTree(t, tr, Options{})
 	ctx := t.Context()
 	path := filepath.Join(dir, "f")
 	if _, err := os.Stat(path); !os.IsNotExist(err) {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"coffer/fusefs/tree"
 	"coffer/test/inprocess"
 )
 
@@ -23,11 +24,17 @@ func mounted(t *testing.T) (dir string, s *Server) {
 
 func mountedWith(t *testing.T, o Options) (dir string, s *Server) {
 	t.Helper()
+	return mountedTree(t, newTree(t), o)
+}
+
+// mountedTree mounts a tree. All mounts whose files a test opens come from here: see inprocess.Unpolled.
+func mountedTree(t *testing.T, tr *tree.Tree, o Options) (dir string, s *Server) {
+	t.Helper()
 	dir = filepath.Join(t.TempDir(), "mnt")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Mount(t.Context(), dir, newTree(t), o)
+	s, err := Mount(t.Context(), dir, tr, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,16 +197,8 @@ func deadMount(t *testing.T, dir, kind string) {
 
 // TestNothingUnnamedIsLeft removes and replaces files that the kernel knows, some of them open, and unmounts.
 func TestNothingUnnamedIsLeft(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "mnt")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	tr := newTree(t)
-	s, err := Mount(t.Context(), dir, tr, Options{Source: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { away(t, s) })
+	dir, s := mountedTree(t, tr, Options{Source: "test"})
 	var open []*os.File
 	for i := range 100 {
 		path, other := filepath.Join(dir, itoa(i)), filepath.Join(dir, "other "+itoa(i))

@@ -166,12 +166,7 @@ func TestReadDir(t *testing.T) {
 
 func TestXattrs(t *testing.T) {
 	tr := newTree(t)
-	dir := t.TempDir()
-	s, err := Mount(t.Context(), dir, tr, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { away(t, s) })
+	dir, _ := mountedTree(t, tr, Options{})
 	path := filepath.Join(dir, "f")
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -309,12 +304,7 @@ func TestSeekMapped(t *testing.T) {
 // reaches the tree later, or at once.
 func TestWritebackTimes(t *testing.T) {
 	tr := newTree(t)
-	dir := t.TempDir()
-	s, err := Mount(t.Context(), dir, tr, Options{Writeback: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { away(t, s) })
+	dir, _ := mountedTree(t, tr, Options{Writeback: true})
 	f, err := os.OpenFile(filepath.Join(dir, "f"), os.O_WRONLY|os.O_CREATE, 0o644)
 	if err != nil {
 		t.Fatal(err)
@@ -376,12 +366,7 @@ func ignoreN(_ int, err error) error { return err }
 // TestSyncedWrites: with O_SYNC a write is stable when it returns, direct or not.
 func TestSyncedWrites(t *testing.T) {
 	tr := newTree(t)
-	dir := t.TempDir()
-	s, err := Mount(t.Context(), dir, tr, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { away(t, s) })
+	dir, _ := mountedTree(t, tr, Options{})
 	for _, flags := range []int{os.O_WRONLY | unix.O_SYNC, os.O_RDWR | unix.O_SYNC, os.O_WRONLY | unix.O_DSYNC} {
 		f, err := os.OpenFile(filepath.Join(dir, itoa(flags)), flags|os.O_CREATE, 0o644)
 		if err != nil {
