@@ -330,7 +330,7 @@ func TestShare(t *testing.T) {
 	r := history(t)
 	n := 0
 	_, result := r.check(check.Options{Pick: func(chunkfmt.Seq) bool { n++; return n%2 == 0 }})
-	if result.Read != n/2 || n < 6 {
+	if result.Read != n/2 || n < 3 {
 		t.Errorf("%d of %d groups were read", result.Read, n)
 	}
 }
