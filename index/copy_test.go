@@ -3,7 +3,6 @@ package index
 import (
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"coffer/chunkfmt"
@@ -14,20 +13,7 @@ func TestCopy(t *testing.T) {
 	x := openTemp(t)
 	ino := chunkfmt.Ino(2)
 	apply(t, x, tree(ino, 500)...)
-	var applying sync.WaitGroup
-	stop := make(chan struct{})
-	applying.Go(func() {
-		for n := 1; ; n++ {
-			select {
-			case <-stop:
-				return
-			default:
-				apply(t, x, tree(chunkfmt.Ino(1000*n), 500)...)
-			}
-		}
-	})
-	defer applying.Wait()
-	defer close(stop)
+	defer growing(t, x)()
 	for range 20 {
 		f, err := os.Create(filepath.Join(t.TempDir(), "copy"))
 		noError(t, err)
@@ -37,15 +23,7 @@ func TestCopy(t *testing.T) {
 		noError(t, checkFile(f, info.Size()))
 		y, err := OpenCopy(f, testID)
 		noError(t, err)
-		inodes, _ := y.Counts()
-		var counted uint64
-		noError(t, y.each(inodesTable(), func(_, _ []byte, _ *section) (bool, error) {
-			counted++
-			return true, nil
-		}))
-		if counted != inodes || counted < 500 {
-			t.Errorf("a copy says that it has %d inodes, and has %d", inodes, counted)
-		}
+		wantCounted(t, "a copy", y)
 		if err := y.Apply(nil, y.Head(), nil); err == nil {
 			t.Error("a copy can be applied to")
 		}

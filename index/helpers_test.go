@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -119,4 +120,38 @@ func tree(first chunkfmt.Ino, n int) []chunkfmt.Record {
 		ino++
 	}
 	return r
+}
+
+// growing applies trees of 500 files, one after the other, until the function that it gives is called.
+func growing(t *testing.T, x *Index) (end func()) {
+	var applying sync.WaitGroup
+	stop := make(chan struct{})
+	applying.Go(func() {
+		for n := 1; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+				apply(t, x, tree(chunkfmt.Ino(1000*n), 500)...)
+			}
+		}
+	})
+	return func() {
+		close(stop)
+		applying.Wait()
+	}
+}
+
+// wantCounted wants an index to have as many inodes as it says, and no fewer than one tree.
+func wantCounted(t *testing.T, what string, x *Index) {
+	t.Helper()
+	inodes, _ := x.Counts()
+	var counted uint64
+	noError(t, x.each(inodesTable(), func(_, _ []byte, _ *section) (bool, error) {
+		counted++
+		return true, nil
+	}))
+	if counted != inodes || counted < 500 {
+		t.Errorf("%s says that it has %d inodes, and has %d", what, inodes, counted)
+	}
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
@@ -173,32 +172,11 @@ func TestImageOfManyPages(t *testing.T) {
 func TestImageMeanwhile(t *testing.T) {
 	x := openTemp(t)
 	apply(t, x, tree(2, 500)...)
-	var applying sync.WaitGroup
-	stop := make(chan struct{})
-	applying.Go(func() {
-		for n := 1; ; n++ {
-			select {
-			case <-stop:
-				return
-			default:
-				apply(t, x, tree(chunkfmt.Ino(1000*n), 500)...)
-			}
-		}
-	})
-	defer applying.Wait()
-	defer close(stop)
+	defer growing(t, x)()
 	for range 4 {
 		y, err := Load(filepath.Join(t.TempDir(), "index"), testID, each(imageOf(t, x, 20_000)))
 		noError(t, err)
-		inodes, _ := y.Counts()
-		var counted uint64
-		noError(t, y.each(inodesTable(), func(_, _ []byte, _ *section) (bool, error) {
-			counted++
-			return true, nil
-		}))
-		if counted != inodes || counted < 500 {
-			t.Errorf("an image says that it has %d inodes, and has %d", inodes, counted)
-		}
+		wantCounted(t, "an image", y)
 		noError(t, y.Close())
 	}
 }

@@ -250,16 +250,7 @@ func TestGivenUp(t *testing.T) {
 	s := r.open()
 	s.put(map[string][]byte{"small/3": noise(13, 3003), "small/5": noise(15, 3005)})
 	s.seal("four")
-	var early []chunkfmt.ArchiveRecord
-	must(t, s.source.Index().Archives(0, func(a chunkfmt.ArchiveRecord) bool {
-		if a.Label != "four" {
-			early = append(early, a)
-		}
-		return true
-	}))
-	must(t, s.source.Forget(t.Context(), s.tree, early))
-	pruned, err := s.source.Prune(t.Context(), s.tree)
-	must(t, err)
+	pruned := s.pruneAllBut("four")
 	s.close()
 	if pruned.Moved != 1 {
 		t.Fatalf("%+v", pruned)
@@ -303,16 +294,7 @@ func TestPrunedMeanwhile(t *testing.T) {
 	x, v := r.reader()
 	r.options.StateDir = state
 	s = r.open()
-	var early []chunkfmt.ArchiveRecord
-	must(t, s.source.Index().Archives(0, func(a chunkfmt.ArchiveRecord) bool {
-		if a.Label != "four" {
-			early = append(early, a)
-		}
-		return true
-	}))
-	must(t, s.source.Forget(t.Context(), s.tree, early))
-	pruned, err := s.source.Prune(t.Context(), s.tree)
-	must(t, err)
+	pruned := s.pruneAllBut("four")
 	s.close()
 	if pruned.Moved == 0 || pruned.Removed == 0 || pruned.Chunks == 0 {
 		t.Fatalf("%+v", pruned)

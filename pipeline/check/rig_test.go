@@ -117,6 +117,22 @@ func (s *session) seal(label string) {
 	must(s.t, err)
 }
 
+// pruneAllBut forgets all archives but one, and prunes.
+func (s *session) pruneAllBut(label string) mover.Pruned {
+	s.t.Helper()
+	var others []chunkfmt.ArchiveRecord
+	must(s.t, s.source.Index().Archives(0, func(a chunkfmt.ArchiveRecord) bool {
+		if a.Label != label {
+			others = append(others, a)
+		}
+		return true
+	}))
+	must(s.t, s.source.Forget(s.t.Context(), s.tree, others))
+	pruned, err := s.source.Prune(s.t.Context(), s.tree)
+	must(s.t, err)
+	return pruned
+}
+
 func (s *session) close() {
 	s.t.Helper()
 	must(s.t, s.tree.Close(s.t.Context()), s.source.Close())
