@@ -12,7 +12,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 RUN_PACKAGES   := fuse3
 TEST_PACKAGES  := fuse3 iproute2 util-linux tcpdump e2fsprogs strace postgresql-15 attr acl rsync gcc libc6-dev git sqlite3 stress-ng fio openssh-client
-BENCH_PACKAGES := fuse3 restic borgbackup
+BENCH_PACKAGES := fuse3 restic borgbackup rsync iproute2 openssh-sftp-server
 
 DEMO ?= $(HOME)/coffer-demo
 

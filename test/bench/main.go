@@ -8,7 +8,7 @@
 // made after a fresh mount with the kernel's caches dropped.
 //
 // Start at main; work.go, metadata.go, rebuild.go, history.go and network.go have what is measured, subjects.go by whom it
-// is done, link.go over what.
+// is done, link.go over what; relay.go and sftp.go are what a link may need.
 package main
 
 import (
@@ -44,6 +44,8 @@ func main() {
 	trip := flag.Duration("trip", 0, "with -relay: how long the way there and back is")
 	window := flag.Int("window", 4<<20, "with -relay: `bytes` that a connection has on its way at most")
 	reset := flag.Duration("reset", 0, "with -relay: so often a connection breaks; 0: never")
+	program := flag.String("answer", "", "run this `program` for each connection at the argument and do nothing else")
+	address := flag.String("dial", "", "pass standard input and output on to this `address` and do nothing else")
 	passthrough := flag.Bool("passthrough", false, "with -loopback: let the kernel go past the server")
 	flag.StringVar(&o.coffer, "coffer", "", "the coffer `binary`; built from here by default")
 	flag.StringVar(&o.dir, "dir", "/dev/shm", "a memory `file system` with room for about five times the data")
@@ -61,6 +63,10 @@ func main() {
 		err = loopback(*serve, flag.Arg(0), *passthrough)
 	} else if *target != "" {
 		err = relay(flag.Arg(0), *target, *trip, *window, *reset)
+	} else if *program != "" {
+		err = answer(*program, flag.Arg(0))
+	} else if *address != "" {
+		err = dial(*address)
 	} else if o.only, err = regexp.Compile(only); err == nil {
 		o.flags = strings.Fields(flags)
 		err = bench(o)

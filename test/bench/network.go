@@ -62,6 +62,7 @@ var ways = []struct {
 	}},
 	{"coffer, a server", farMeasure},
 	{"rsync, a daemon", rsyncMeasure},
+	{"restic, sftp", resticMeasure},
 }
 
 // benchNear compares a mount whose store is on a server behind the loopback device with one whose store is here.
