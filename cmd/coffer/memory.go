@@ -23,6 +23,14 @@ func spendHeap() {
 	}
 }
 
+// spareHeap has the collector come sooner: for a process that works beside others of the user's, often and for long, and
+// whose heap is small.
+func spareHeap() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+}
+
 // limitHeap has the collector work harder before the heap gets larger than it has to be beside a table of known
 // blocks of so many bytes. The table is part of the heap but never garbage: a limit that did not grow with it would
 // leave the less room the more blocks there are, until the collector begins again as soon as it has ended. The pipe's

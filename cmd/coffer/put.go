@@ -90,6 +90,7 @@ func putDirectly(ctx context.Context, o *putOptions, tell func(putLine)) error {
 	if err != nil {
 		return err
 	}
+	spareHeap()
 	// What was stored when the user interrupts stays, so the session ends in order.
 	lasting := context.WithoutCancel(ctx)
 	v, err := openVolume(lasting, s, &o.volumeOptions, "a put")

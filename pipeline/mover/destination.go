@@ -175,10 +175,16 @@ func (d *Destination) ofID(id chunkfmt.VolumeID) (*farVolume, error) {
 	v := d.volumes[id]
 	if v == nil {
 		v = &farVolume{d: d, id: id}
-		v.lease.path = d.leasePath(id)
+		v.lease.path, v.lease.shut = d.leasePath(id), d.shut
 		d.volumes[id] = v
 	}
 	return v, nil
+}
+
+// shut says whether a client was revoked. One that can't be looked up now may still come.
+func (d *Destination) shut(client channel.Key) bool {
+	_, err := d.o.Registry.Client(client)
+	return errors.Is(err, channel.ErrRefused)
 }
 
 // volume answers what remote.Handler does.

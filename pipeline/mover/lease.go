@@ -17,9 +17,11 @@ import (
 
 // lease is the right of one client to write a volume. It lasts for a while after the client was last heard of, which
 // counts anew when the server starts: a client that has lost its server comes back first. A client with a spool keeps
-// it until it gives it back, for what is in there is to come; unless another one takes it over.
+// it until it gives it back, for what is in there is to come; unless another one takes it over. One that is shut out
+// has none: nothing of it is to come.
 type lease struct {
 	path string
+	shut func(channel.Key) bool // says whether a client is shut out
 
 	mu    sync.Mutex // guards what follows
 	read  bool
@@ -41,7 +43,7 @@ func (l *lease) take(c channel.Client, asked remote.Lease, now time.Time, lasts 
 	if err := l.load(now); err != nil {
 		return err
 	}
-	others := l.held.Name != "" && l.held.Client != c.Key && (l.held.Keeps || now.Sub(l.heard) < lasts)
+	others := l.held.Name != "" && l.held.Client != c.Key && (l.held.Keeps || now.Sub(l.heard) < lasts) && !l.shut(l.held.Client)
 	if others && !asked.TakeOver {
 		return &media.LockedError{Name: "of the volume", Holder: l.held.String()}
 	}

@@ -25,6 +25,7 @@ import (
 	"coffer/pipeline/agent"
 	"coffer/pipeline/channel"
 	"coffer/pipeline/stage"
+	"coffer/test/rig"
 )
 
 // gate is a way that can be shut.
@@ -502,6 +503,57 @@ func TestBranch(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSpoolOfARevokedMachine: nobody waits for what a machine that was shut out has in its spool, or for its lease to
+// end. Should it be let in again, what it had becomes a branch.
+func TestSpoolOfARevokedMachine(t *testing.T) {
+	t.Parallel()
+	d := newDoors(t)
+	o := d.client.far(t, d, t.TempDir(), nil)
+	keys := chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)
+	first := d.letVolume("first", keys.ID)
+	second := d.letVolume("second", keys.ID, "first")
+	state, path := filepath.Join(t.TempDir(), "state"), t.TempDir()
+	way := &gate{Way: first.link}
+	open := func() Options {
+		o := spooled(t, first.far(t, d, state, nil), path, 16<<20)
+		o.Far.Way = way
+		o.Medium = first.at(keys.ID, true, false)
+		return o
+	}
+	w := mustOpen(t, open())
+	w.put("a", "1")
+	w.drain()
+	way.set(true)
+	w.put("a", "2") // only in the spool
+	w.crash()
+
+	theirs := second.far(t, d, t.TempDir(), nil)
+	if _, err := OpenSource(t.Context(), starter{}, theirs); !errors.Is(err, media.ErrLocked) {
+		t.Fatalf("another machine while the first one is let in: %v", err)
+	}
+	rig.Must(t, d.registry.Revoke("first"))
+	w = mustOpen(t, theirs)
+	w.want(map[string]string{"a": "1"})
+	w.put("a", "theirs")
+	w.end()
+
+	way.set(false)
+	if _, err := OpenSource(t.Context(), starter{}, open()); err == nil || !strings.Contains(err.Error(), "does not let this machine in") {
+		t.Fatalf("the machine that was shut out: %v", err)
+	}
+	secret, err := d.registry.Invite("first", channel.Rights{With: []string{"second"}}, d.time().Add(time.Hour))
+	rig.Must(t, err)
+	rig.Must(t, first.link.Enroll(t.Context(), secret))
+	o = open()
+	w = mustOpen(t, o)
+	if w.s.Branch() == "" {
+		t.Error("what was in the spool is no branch")
+	}
+	w.want(map[string]string{"a": "theirs"})
+	o.Spool.Linger = time.Minute
+	w.end()
 }
 
 // at is the guest's medium for a volume.
