@@ -94,7 +94,7 @@ func (c *Collector) reserve(ctx context.Context, k int) ([]*pipeline.Buffer, err
 	return c.alloc(ctx, k)
 }
 
-// hold accounts for k buffers, and sends on what others hold if need be.
+// hold accounts for k buffers. It waits for those that are in slots, and sends on what others hold if there are none.
 func (c *Collector) hold(ctx context.Context, k int) error {
 	select {
 	case c.turn <- struct{}{}:
@@ -116,7 +116,9 @@ func (c *Collector) hold(ctx context.Context, k int) error {
 			c.mu.Unlock()
 			return nil
 		}
-		if c.streams.earliest() == nil && c.shared == nil {
+		// What slots have they give back soon. Who would rather send on what a stream holds ends its block where the
+		// file goes on, and the block is no other's then.
+		if c.held > c.idle() {
 			if c.moved == nil {
 				c.moved = make(chan struct{})
 			}
@@ -134,6 +136,14 @@ func (c *Collector) hold(ctx context.Context, k int) error {
 		c.mu.Unlock()
 		c.push()
 	}
+}
+
+// idle is how many buffers are held that nobody is at work with, and that can be sent on; c.mu is held.
+func (c *Collector) idle() int {
+	if c.shared != nil {
+		return c.streams.n + 1
+	}
+	return c.streams.n
 }
 
 func (c *Collector) alloc(ctx context.Context, k int) ([]*pipeline.Buffer, error) {

@@ -3,7 +3,9 @@ package stage_test
 import (
 	"bytes"
 	"math/rand/v2"
+	"sync"
 	"testing"
+	"time"
 
 	"coffer/chunkfmt"
 	"coffer/pipeline/stage"
@@ -182,5 +184,52 @@ func TestTailIsStoredProvisionallyAndThenWhole(t *testing.T) {
 	}
 	if err := got.compare(map[chunkfmt.Ino][]byte{2: f.data}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWritersKeepBlocks: where blocks are cut does not depend on how many write at once, as long as the pool has room for
+// all of them and for one who gets buffers: the others wait for that one, rather than end each other's blocks.
+func TestWritersKeepBlocks(t *testing.T) {
+	const writers = 4
+	ctx := watched(t, time.Minute)
+	r := newRig(t, ctx, func(cfg *stage.Config) { cfg.Buffers = 3 * (writers + 3) })
+	data := random(7, 12<<20)
+	files := []*file{{ino: 2}}
+	whole := func(f *file) error {
+		for off := 0; off < len(data); off += stage.BufferSize {
+			p := data[off : off+stage.BufferSize]
+			pieces, err := r.write(&f.stream, int64(off), p)
+			if err != nil {
+				return err
+			}
+			f.wrote(int64(off), p, pieces)
+		}
+		r.c.Finish(&f.stream)
+		return nil
+	}
+	if err := whole(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.await(r.cutAll(stage.MarkCut, files[0])); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for i := range writers {
+		f := &file{ino: chunkfmt.Ino(3 + i)}
+		files = append(files, f)
+		all.Go(func() {
+			if err := whole(f); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if err := r.await(r.cutAll(stage.MarkEnd, files...)); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	r.mustCheck(files...)
+	if want := int64(writers * len(data)); r.writer.Duplicate() != want {
+		t.Errorf("%d bytes left out, want %d", r.writer.Duplicate(), want)
 	}
 }

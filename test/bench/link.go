@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -186,6 +187,22 @@ func (p *farPlace) mount() error {
 	p.url = p.known
 	args := append([]string{"mount", "--foreground"}, p.flags...)
 	return p.serve(p.coffer, append(args, url, p.mnt())...)
+}
+
+// agents is how many connections the mount uses now.
+func (p *farPlace) agents() (int, error) {
+	out, err := p.command(p.coffer, "status", "--json").Output()
+	if err != nil {
+		return 0, fmt.Errorf("how many agents there are: %w", err)
+	}
+	var all []struct{ Server struct{ Agents int } }
+	if err := json.Unmarshal(out, &all); err != nil {
+		return 0, fmt.Errorf("how many agents there are: %w", err)
+	}
+	if len(all) != 1 {
+		return 0, fmt.Errorf("how many agents there are: %d processes answer, not one", len(all))
+	}
+	return all[0].Server.Agents, nil
 }
 
 // peak is the server's peak of memory so far, bytes.

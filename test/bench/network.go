@@ -174,56 +174,78 @@ func rsyncMeasure(o options, w *work, l *link) (m measurement, err error) {
 	return m, nil
 }
 
-// benchLinks prints how fast incompressible data goes over links, by one connection and by eight.
+// benchLinks prints how fast incompressible data goes over links, by one connection, by eight, and by as many as coffer
+// chooses.
 func benchLinks(o options, links []link) error {
 	fmt.Printf("\nwriting over links, once each, until all is stable there\n")
-	fmt.Printf("%-24s %7s %8s %7s %8s %11s %11s\n", "", "agents", "MB/s", "× link", "× one", "client MiB", "server MiB")
+	fmt.Printf("%-24s %12s %8s %7s %8s %11s %11s\n", "", "agents", "MB/s", "× link", "× one", "client MiB", "server MiB")
 	for _, l := range links {
 		var one float64
-		for _, agents := range []int{1, 8} {
+		for _, agents := range []int{1, 8, 0} {
 			fmt.Fprintf(os.Stderr, "network: %s, %d agents\n", l.name, agents)
-			rate, client, server, err := fill(o, &l, agents)
+			got, err := fill(o, &l, agents)
 			if err != nil {
 				return fmt.Errorf("network, %s, %d agents: %w", l.name, agents, err)
 			}
-			ofLink, ofOne := "-", "-"
+			of, ofLink, ofOne := fmt.Sprint(agents), "-", "-"
 			if l.rate > 0 {
-				ofLink = fmt.Sprintf("%.2f", rate/float64(l.rate))
+				ofLink = fmt.Sprintf("%.2f", got.rate/float64(l.rate))
 			}
 			if agents == 1 {
-				one = rate
+				one = got.rate
 			} else {
-				ofOne = fmt.Sprintf("%.2f", rate/one)
+				ofOne = fmt.Sprintf("%.2f", got.rate/one)
 			}
-			fmt.Printf("%-24s %7d %8.2f %7s %8s %11.0f %11.0f\n", l.name, agents, rate/1e6, ofLink, ofOne,
-				float64(client)/(1<<20), float64(server)/(1<<20))
+			if agents == 0 {
+				of = fmt.Sprintf("by itself, %d", got.agents)
+			}
+			fmt.Printf("%-24s %12s %8.2f %7s %8s %11.0f %11.0f\n", l.name, of, got.rate/1e6, ofLink, ofOne,
+				float64(got.client)/(1<<20), float64(got.server)/(1<<20))
 		}
 	}
 	return nil
 }
 
-// fill writes for a while, and says how many bytes a second became stable, and the peaks of memory at both ends.
-func fill(o options, l *link, agents int) (rate float64, client, server int64, err error) {
-	f, p, err := farMount(o, l, "--agents", fmt.Sprint(agents))
+// filled is what it was to fill a link.
+type filled struct {
+	rate           float64 // bytes a second that became stable
+	agents         int     // in use in the end
+	client, server int64   // peaks of memory, bytes
+}
+
+// fill writes for a while, by so many agents; 0: as many as are chosen.
+func fill(o options, l *link, agents int) (got filled, err error) {
+	var flags []string
+	if agents > 0 {
+		flags = []string{"--agents", fmt.Sprint(agents)}
+	}
+	f, p, err := farMount(o, l, flags...)
 	defer f.close()
 	if err != nil {
-		return 0, 0, 0, err
+		return got, err
 	}
 	defer p.end()
 	perSecond := l.rate
 	if perSecond == 0 {
-		perSecond = int(float64(agents*l.window) / l.trip.Seconds())
+		perSecond = int(float64(8*l.window) / l.trip.Seconds())
+		if agents > 0 {
+			perSecond = perSecond * agents / 8
+		}
 	}
 	n := int64(perSecond) * linkSeconds
 	start := time.Now()
 	if err := writeNoise(filepath.Join(p.mnt(), "data"), noiseSource(1), n); err != nil {
-		return 0, 0, 0, err
+		return got, err
 	}
 	if err := p.run(p.coffer, "sync", p.mnt()); err != nil {
-		return 0, 0, 0, err
+		return got, err
 	}
-	rate = float64(n) / time.Since(start).Seconds()
-	return rate, p.place.peak.Load(), f.peak(), p.end()
+	got.rate = float64(n) / time.Since(start).Seconds()
+	if got.agents, err = p.agents(); err != nil {
+		return got, err
+	}
+	got.client, got.server = p.place.peak.Load(), f.peak()
+	return got, p.end()
 }
 
 // benchCompressible prints how fast a tree of text goes over a link.
