@@ -26,7 +26,8 @@ type Options struct {
 	// Skip are absolute paths that are never looked at: the process's own mount point must be among them
 	// where a source could hold it, since a server that waits for itself hangs.
 	Skip []string
-	// Parallel is how many files are read at a time; 0: one a processor, at least four.
+	// Parallel is how many files are read at a time; 0: one a processor, at least four, at most twelve: for so many the
+	// pipe, as large as it is by default, has a buffer each, and blocks are cut where they are in any case.
 	Parallel int
 	// Uid and Gid own the directories that are made for Target.
 	Uid, Gid uint32
@@ -41,7 +42,7 @@ func (o *Options) parallel() int {
 	if o.Parallel > 0 {
 		return o.Parallel
 	}
-	return max(4, runtime.GOMAXPROCS(0))
+	return min(max(4, runtime.GOMAXPROCS(0)), 12)
 }
 
 func (o *Options) now() time.Time {

@@ -341,11 +341,13 @@ func (f *file) sync() error {
 	return f.c.call("fsync "+f.name, func() error { return unix.Fsync(f.fd) })
 }
 
-// tick waits until file systems, whose clock goes in steps, give later times than before.
+// tick waits until file systems give later times than before. Their clock goes in steps, and may be more than one behind
+// the time at which a busy machine looks; but what was looked at gets the exact time when it is changed next. So a step is
+// not enough: the clock has to pass the time that it is.
 func tick() {
-	var before, now unix.Timespec
-	unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &before)
-	for now = before; now == before; {
+	var start, now unix.Timespec
+	unix.ClockGettime(unix.CLOCK_REALTIME, &start)
+	for now.Nano() <= start.Nano() {
 		time.Sleep(time.Millisecond)
 		unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &now)
 	}
