@@ -221,15 +221,19 @@ func (d *doors) pipes() (all []*farVolume) {
 	return all
 }
 
+// sharers lets two machines in, first and second, that share the volume that far opens.
+func (d *doors) sharers() (id chunkfmt.VolumeID, first, second *guest) {
+	o := d.client.far(d.t, d, d.t.TempDir(), nil)
+	id = chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume).ID
+	return id, d.letVolume("first", id), d.letVolume("second", id, "first")
+}
+
 // TestLease: one client writes at a time; the same one takes its own back at once; another one waits for the end
 // of the lease. A session that another has followed gets nothing more in.
 func TestLease(t *testing.T) {
 	t.Parallel()
 	d := newDoors(t)
-	o := d.client.far(t, d, t.TempDir(), nil)
-	keys := chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)
-	first := d.letVolume("first", keys.ID)
-	second := d.letVolume("second", keys.ID, "first")
+	_, first, second := d.sharers()
 	stateOfFirst := t.TempDir()
 
 	s, err := OpenSource(t.Context(), starter{}, first.far(t, d, stateOfFirst, nil))

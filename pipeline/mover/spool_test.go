@@ -429,18 +429,8 @@ func TestBranch(t *testing.T) {
 		t.Run(fmt.Sprintf("more sessions %v", more), func(t *testing.T) {
 			t.Parallel()
 			d := newDoors(t)
-			o := d.client.far(t, d, t.TempDir(), nil)
-			keys := chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)
-			first := d.letVolume("first", keys.ID)
-			second := d.letVolume("second", keys.ID, "first")
-			state, path := filepath.Join(t.TempDir(), "state"), t.TempDir()
-			way := &gate{Way: first.link}
-			open := func() Options {
-				o := spooled(t, first.far(t, d, state, nil), path, 16<<20)
-				o.Far.Way = way
-				o.Medium = first.at(keys.ID, true, false)
-				return o
-			}
+			id, first, second := d.sharers()
+			way, open := first.behindSpool(t, d, id)
 			w := mustOpen(t, open())
 			w.put("a", "1")
 			w.put("b", "1")
@@ -460,7 +450,7 @@ func TestBranch(t *testing.T) {
 			if _, err := OpenSource(t.Context(), starter{}, theirs); !errors.Is(err, media.ErrLocked) {
 				t.Fatalf("another machine while the spool is not empty: %v", err)
 			}
-			theirs.Medium = second.at(keys.ID, false, true)
+			theirs.Medium = second.at(id, false, true)
 			w = mustOpen(t, theirs)
 			w.want(map[string]string{"a": "1", "b": "1"})
 			w.put("b", "theirs")
@@ -473,7 +463,7 @@ func TestBranch(t *testing.T) {
 				t.Fatalf("the first machine while the other one writes: %v", err)
 			}
 			w.end()
-			o = open()
+			o := open()
 			w = mustOpen(t, o)
 			w.want(map[string]string{"a": "1", "b": "theirs", "e": "theirs"})
 			if w.s.Branch() != "" || o.spoolUsed() > 1000 {
@@ -510,18 +500,8 @@ func TestBranch(t *testing.T) {
 func TestSpoolOfARevokedMachine(t *testing.T) {
 	t.Parallel()
 	d := newDoors(t)
-	o := d.client.far(t, d, t.TempDir(), nil)
-	keys := chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)
-	first := d.letVolume("first", keys.ID)
-	second := d.letVolume("second", keys.ID, "first")
-	state, path := filepath.Join(t.TempDir(), "state"), t.TempDir()
-	way := &gate{Way: first.link}
-	open := func() Options {
-		o := spooled(t, first.far(t, d, state, nil), path, 16<<20)
-		o.Far.Way = way
-		o.Medium = first.at(keys.ID, true, false)
-		return o
-	}
+	id, first, second := d.sharers()
+	way, open := first.behindSpool(t, d, id)
 	w := mustOpen(t, open())
 	w.put("a", "1")
 	w.drain()
@@ -546,7 +526,7 @@ func TestSpoolOfARevokedMachine(t *testing.T) {
 	secret, err := d.registry.Invite("first", channel.Rights{With: []string{"second"}}, d.time().Add(time.Hour))
 	rig.Must(t, err)
 	rig.Must(t, first.link.Enroll(t.Context(), secret))
-	o = open()
+	o := open()
 	w = mustOpen(t, o)
 	if w.s.Branch() == "" {
 		t.Error("what was in the spool is no branch")
@@ -554,6 +534,18 @@ func TestSpoolOfARevokedMachine(t *testing.T) {
 	w.want(map[string]string{"a": "theirs"})
 	o.Spool.Linger = time.Minute
 	w.end()
+}
+
+// behindSpool gives what opens the volume with a spool of the guest's, the same each time, and the way from there.
+func (g *guest) behindSpool(t *testing.T, d *doors, id chunkfmt.VolumeID) (way *gate, open func() Options) {
+	state, path := filepath.Join(t.TempDir(), "state"), t.TempDir()
+	way = &gate{Way: g.link}
+	return way, func() Options {
+		o := spooled(t, g.far(t, d, state, nil), path, 16<<20)
+		o.Far.Way = way
+		o.Medium = g.at(id, true, false)
+		return o
+	}
 }
 
 // at is the guest's medium for a volume.
@@ -568,12 +560,9 @@ func (g *guest) at(place chunkfmt.VolumeID, keep, takeOver bool) *remote.Medium 
 func TestSpoolThatIsThere(t *testing.T) {
 	t.Parallel()
 	d := newDoors(t)
-	o := d.client.far(t, d, t.TempDir(), nil)
-	keys := chunkfmt.DeriveVolumeKeys(o.Master, o.Store, o.Volume)
-	first := d.letVolume("first", keys.ID)
-	second := d.letVolume("second", keys.ID, "first")
+	id, first, second := d.sharers()
 	state, path := filepath.Join(t.TempDir(), "state"), t.TempDir()
-	o = spooled(t, first.far(t, d, state, nil), path, 16<<20)
+	o := spooled(t, first.far(t, d, state, nil), path, 16<<20)
 	deaf := &lateWay{Link: first.link}
 	o.Far.Way = deaf
 	w := mustOpen(t, o)
@@ -590,7 +579,7 @@ func TestSpoolThatIsThere(t *testing.T) {
 	}
 	w.crash()
 	theirs := second.far(t, d, t.TempDir(), nil)
-	theirs.Medium = second.at(keys.ID, false, true)
+	theirs.Medium = second.at(id, false, true)
 	w = mustOpen(t, theirs)
 	w.put("b", "theirs")
 	w.end()

@@ -57,15 +57,15 @@ func connect(o options, dir string, l *link) (*far, error) {
 	_, rest, _ := strings.Cut(line, " is served at ")
 	f.address, _, _ = strings.Cut(rest, ";")
 	f.server.watch(f.running[0].Process.Pid)
-	if l == nil || l.trip == 0 {
-		return f, nil
-	}
 	f.address, err = f.behind(l, f.address)
 	return f, err
 }
 
-// behind puts a relay in front of an address of the server's, and says where that is.
+// behind puts a relay in front of an address of the server's, if the link is long, and says where that is.
 func (f *far) behind(l *link, address string) (string, error) {
+	if l == nil || l.trip == 0 {
+		return address, nil
+	}
 	line, err := f.start(inHost(f.hosts[0], os.Args[0], "-relay", address, "-trip", l.trip.String(),
 		"-window", strconv.Itoa(l.window), "-reset", l.reset.String(), serverIP+":0"))
 	if err != nil {
@@ -107,10 +107,8 @@ func (f *far) rsyncDaemon(l *link) (url string, err error) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	if l != nil && l.trip > 0 {
-		if address, err = f.behind(l, address); err != nil {
-			return "", err
-		}
+	if address, err = f.behind(l, address); err != nil {
+		return "", err
 	}
 	return "rsync://" + address + "/store", nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -215,11 +216,7 @@ type filled struct {
 
 // fill writes for a while, by so many agents; 0: as many as are chosen.
 func fill(o options, l *link, agents int) (got filled, err error) {
-	var flags []string
-	if agents > 0 {
-		flags = []string{"--agents", fmt.Sprint(agents)}
-	}
-	f, p, err := farMount(o, l, flags...)
+	f, p, err := farMount(o, l, "--agents", fmt.Sprint(agents))
 	defer f.close()
 	if err != nil {
 		return got, err
@@ -227,10 +224,7 @@ func fill(o options, l *link, agents int) (got filled, err error) {
 	defer p.end()
 	perSecond := l.rate
 	if perSecond == 0 {
-		perSecond = int(float64(8*l.window) / l.trip.Seconds())
-		if agents > 0 {
-			perSecond = perSecond * agents / 8
-		}
+		perSecond = int(float64(cmp.Or(agents, 8)*l.window) / l.trip.Seconds())
 	}
 	n := int64(perSecond) * linkSeconds
 	start := time.Now()

@@ -82,10 +82,8 @@ func resticMeasure(o options, w *work, l *link) (m measurement, err error) {
 	if _, err := fmt.Sscanf(line, "answered at %s", &address); err != nil {
 		return m, fmt.Errorf("an SFTP server: %q: %w", line, err)
 	}
-	if l != nil && l.trip > 0 {
-		if address, err = f.behind(l, address); err != nil {
-			return m, err
-		}
+	if address, err = f.behind(l, address); err != nil {
+		return m, err
 	}
 	p := &place{options: o, dir: filepath.Join(o.dir, "far", "client"), host: f.hosts[1]}
 	defer os.RemoveAll(p.dir)
