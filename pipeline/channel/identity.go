@@ -124,8 +124,6 @@ func (id Identity) config() *tls.Config {
 		Certificates:           []tls.Certificate{id.cert},
 		SessionTicketsDisabled: true,
 		NextProtos:             []string{"http/1.1"},
-		// Small records are for a page that shows while it comes. What goes here is used when all of it is there.
-		DynamicRecordSizingDisabled: true,
 	}
 }
 
