@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"unsafe"
 
@@ -53,6 +54,9 @@ func (d *Disk) Cut() error {
 		fsIocShutdown = 0x8004587d // _IOR('X', 125, __u32)
 		noLogFlush    = 2
 	)
+	// A child that is made while dir is open has it too until it has become another program, and the disk stays busy.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	dir, err := os.Open(d.Dir)
 	if err != nil {
 		return fmt.Errorf("cut the power: %w", err)
