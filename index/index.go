@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"coffer/chunkfmt"
 )
@@ -101,6 +102,19 @@ func (x *Index) Changed() bool { return x.state.Load().changed }
 // open archive and later ones it is the present. Once the archive is forgotten all
 // that it is asked fails with ErrForgotten.
 func (x *Index) At(archive uint32) *Reader { return &Reader{x: x, at: archive} }
+
+// Unmap gives the pages of the file that are mapped back to the kernel. Its cache keeps them, and who reads them next maps
+// them again; but until then they do not count as this process's memory. It may be called at any time.
+func (x *Index) Unmap() error {
+	return x.view(func(tx *bolt.Tx, _ *section) error {
+		// While a transaction is open the mapping stays where it is.
+		_, _, errno := unix.Syscall(unix.SYS_MADVISE, x.db.Info().Data, uintptr(tx.Size()), unix.MADV_DONTNEED)
+		if errno != 0 {
+			return fmt.Errorf("unmap pages of the index: %w", errno)
+		}
+		return nil
+	})
+}
 
 // section is a stretch of code in which bbolt works on a file that may be damaged,
 // and where its panics and memory faults become errors. Those of the caller's code

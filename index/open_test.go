@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -127,6 +129,46 @@ func TestApplyRefuses(t *testing.T) {
 	apply(t, x, recInode(5, file(5)))
 }
 
+// TestUnmap looks for what the kernel says is mapped of an index that was read, before and after.
+func TestUnmap(t *testing.T) {
+	x := openTemp(t)
+	const files = 20_000
+	apply(t, x, tree(2, files)...)
+	read := func() {
+		for ino := range chunkfmt.Ino(files) {
+			if _, ok, err := x.Inode(2 + ino); err != nil || !ok {
+				t.Fatalf("inode %d: %v, %v", 2+ino, ok, err)
+			}
+		}
+	}
+	read()
+	before := mapped(t, x.db.Path())
+	noError(t, x.Unmap())
+	if after := mapped(t, x.db.Path()); after*10 > before {
+		t.Errorf("%d KiB are mapped of the index, %d were", after, before)
+	}
+	read()
+}
+
+// mapped is how many KiB of a file are in the memory of this process.
+func mapped(t *testing.T, path string) (kib int) {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/smaps")
+	noError(t, err)
+	of := false
+	for line := range strings.Lines(string(maps)) {
+		switch fields := strings.Fields(line); {
+		case !strings.HasSuffix(fields[0], ":"):
+			of = fields[len(fields)-1] == path
+		case of && fields[0] == "Rss:":
+			n, err := strconv.Atoi(fields[1])
+			noError(t, err)
+			kib += n
+		}
+	}
+	return kib
+}
+
 // TestReadDuringApply reads a file from many goroutines while it is replaced again
 // and again: each sees one whole version.
 func TestReadDuringApply(t *testing.T) {
@@ -164,6 +206,7 @@ func TestReadDuringApply(t *testing.T) {
 	}
 	for n := uint64(2); n < 300; n++ {
 		apply(t, x, version(n)...)
+		noError(t, x.Unmap())
 	}
 	close(stop)
 	readers.Wait()

@@ -23,11 +23,17 @@ func spendHeap() {
 	}
 }
 
-// spareHeap has the collector come sooner: for a process that works beside others of the user's, often and for long, and
-// whose heap is small.
-func spareHeap() {
+// spareMemory is for a process that works beside others of the user's, often and for long. The collector comes sooner; what
+// is not in the index yet is put there sooner, and what is mapped of the index given back; and the pipe into a store that
+// is here has a buffer in its head's third for each of the readers and a few for what waits for them (that towards a server
+// holds what is on its way).
+func spareMemory(o *volumeOptions, readers int) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(25)
+	}
+	o.spare, o.dirty = true, 16<<20
+	if o.buffers == 0 && !isAddress(o.store) {
+		o.buffers = 3 * (readers + 4)
 	}
 }
 

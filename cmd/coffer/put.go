@@ -38,6 +38,9 @@ process that serves the mount does the work.`,
 	flags := cmd.Flags()
 	o.add(flags)
 	o.addLimits(flags)
+	o.buffers = 0
+	buffers := flags.Lookup("buffers")
+	buffers.Usage, buffers.DefValue = buffers.Usage+"; 0: as few as do", "0"
 	flags.BoolVar(&o.request.Delete, "delete", false, "remove from PATH what the sources do not have")
 	flags.StringArrayVar(&o.request.Exclude, "exclude", nil, "leave out what matches a `pattern` as of .gitignore")
 	flags.StringArrayVar(&o.request.ExcludeFiles, "exclude-from", nil, "`file` of such patterns")
@@ -90,7 +93,7 @@ func putDirectly(ctx context.Context, o *putOptions, tell func(putLine)) error {
 	if err != nil {
 		return err
 	}
-	spareHeap()
+	spareMemory(&o.volumeOptions, walk.DefaultParallel())
 	// What was stored when the user interrupts stays, so the session ends in order.
 	lasting := context.WithoutCancel(ctx)
 	v, err := openVolume(lasting, s, &o.volumeOptions, "a put")

@@ -31,6 +31,8 @@ type volumeOptions struct {
 	acceptRollback bool
 	buffers        int
 	cache          byteSize
+	spare          bool  // little is to be mapped
+	dirty          int64 // bytes of changes that the tree holds in memory, about; 0: as many as it does by default
 	fault          string
 	noAtime        bool
 	agents         int
@@ -181,7 +183,7 @@ func (s *opened) moverOptions(o *volumeOptions, holder string) (mover.Options, e
 		Medium: s.medium, Far: s.far, Spool: s.spool.options(), Store: s.id, Master: s.master, Volume: o.name, StateDir: s.state,
 		CatalogPath: catalogPath(s.path, s.volume),
 		Holder:      holder, Program: "coffer " + version,
-		Buffers: o.buffers, CacheBytes: int64(o.cache), DedupBytes: dedupBytes, DedupResized: limitHeap,
+		Buffers: o.buffers, CacheBytes: int64(o.cache), DedupBytes: dedupBytes, DedupResized: limitHeap, Unmap: o.spare,
 		CheckpointAfter: uint64(o.checkpoint), Follow: o.follow, AcceptRollback: o.acceptRollback,
 		Faults: faults, Log: slog.Default(),
 	}, err
@@ -226,7 +228,7 @@ The volume %[1]s is as the other machine has it.
 		Groups: v.source.Groups(), Flight: v.source.Flight(), Pipe: v.source.Pipe(),
 		Log: slog.Default(), Full: media.ErrFull, Away: agent.ErrAway,
 		Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid()),
-		Space: v.space, Relatime: !o.noAtime, ArchiveEvery: o.archiveEvery, Sealed: v.care.sealedOne,
+		Space: v.space, MaxDirty: o.dirty, Relatime: !o.noAtime, ArchiveEvery: o.archiveEvery, Sealed: v.care.sealedOne,
 	})
 	if err != nil {
 		v.source.Pipe().Abort(err)

@@ -26,8 +26,7 @@ type Options struct {
 	// Skip are absolute paths that are never looked at: the process's own mount point must be among them
 	// where a source could hold it, since a server that waits for itself hangs.
 	Skip []string
-	// Parallel is how many files are read at a time; 0: one a processor, at least four, at most twelve: for so many the
-	// pipe, as large as it is by default, has a buffer each, and blocks are cut where they are in any case.
+	// Parallel is how many files are read at a time; 0: DefaultParallel.
 	Parallel int
 	// Uid and Gid own the directories that are made for Target.
 	Uid, Gid uint32
@@ -42,6 +41,12 @@ func (o *Options) parallel() int {
 	if o.Parallel > 0 {
 		return o.Parallel
 	}
+	return DefaultParallel()
+}
+
+// DefaultParallel is one file a processor, at least four, at most twelve: for so many a pipe of 64 buffers has one each, and
+// blocks are cut where they are in any case.
+func DefaultParallel() int {
 	return min(max(4, runtime.GOMAXPROCS(0)), 12)
 }
 

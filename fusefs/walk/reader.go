@@ -16,7 +16,11 @@ type reader struct {
 	buf []byte
 }
 
-func newReader(r *run) *reader { return &reader{r, make([]byte, tree.WriteMax)} }
+// readSize is how many bytes are read at a time: few enough that they are still in the processor's cache when the pipe
+// copies them.
+const readSize = 256 << 10
+
+func newReader(r *run) *reader { return &reader{r, make([]byte, readSize)} }
 
 // work puts what the walk hands out. After an error it goes on letting go of directories, so that none stays open.
 func (w *reader) work(ctx context.Context) error {

@@ -13,6 +13,7 @@ type Index struct {
 	*index.Index
 	heads       *headFile
 	checkpoints *checkpointer
+	unmap       bool // see Options.Unmap
 }
 
 // Apply applies batches and remembers their head, see index.Index.Apply.
@@ -21,6 +22,11 @@ func (x Index) Apply(batches []index.Batch, head index.Head, locate index.Locate
 		return err
 	}
 	x.checkpoints.seal(batches)
+	if x.unmap {
+		if err := x.Unmap(); err != nil {
+			return err
+		}
+	}
 	return x.heads.Set(head)
 }
 

@@ -345,7 +345,7 @@ func (s *Source) Writer() *stage.Writer { return s.writer }
 
 // Index is the view of the log. To keep the head file right, apply through
 // Source.Apply and not through it.
-func (s *Source) Index() Index { return Index{s.index, s.heads, &s.checkpoints} }
+func (s *Source) Index() Index { return Index{s.index, s.heads, &s.checkpoints, s.o.Unmap} }
 
 // Close waits for the pipe, which ends after a marker MarkEnd went through it or
 // after it has failed, and closes everything. It returns why the pipe failed, if

@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/s2"
-	"github.com/klauspost/compress/zstd"
 
 	"coffer/chunkfmt"
 	"coffer/pipeline"
@@ -26,19 +25,12 @@ const (
 	CompressBetter  // zstd, better
 )
 
-// Levels, as they stand in Private.Level.
-const (
-	levelFastest = int8(zstd.SpeedFastest)
-	levelDefault = int8(zstd.SpeedDefault)
-	levelBetter  = int8(zstd.SpeedBetterCompression)
-)
-
 // compress compresses groups into the output buffer, at the places where their
 // tags will be; those that it does not compress stay in the input buffer, for
 // seal to write them across. It has many instances.
 type compress struct {
 	w        *Writer
-	encoders [levelBetter + 1]*zstd.Encoder
+	encoders *encoders
 	columns  []byte // a batch or piece of a checkpoint by columns
 	scratch  []byte
 }
@@ -107,10 +99,6 @@ func (c *compress) group(g *group, p *pipeline.Port) ([]byte, error) {
 		}
 		body = s2.Encode(c.scratch[:cap(c.scratch)], g.plain)
 	default:
-		e, err := c.encoder(level)
-		if err != nil {
-			return nil, err
-		}
 		plain := g.plain
 		if codec == chunkfmt.CodecColumns {
 			var ok bool
@@ -119,7 +107,10 @@ func (c *compress) group(g *group, p *pipeline.Port) ([]byte, error) {
 			}
 			plain = c.columns
 		}
-		body = e.EncodeAll(plain, c.scratch[:0])
+		var err error
+		if body, err = c.encoders.encode(level, c.scratch[:0], plain); err != nil {
+			return nil, err
+		}
 		c.scratch = body[:0]
 	}
 	if len(body)+len(body)/32 >= len(g.plain) {
@@ -183,24 +174,4 @@ func pace(in, out, total int) Compression {
 	default:
 		return compressMore
 	}
-}
-
-func (c *compress) encoder(level int8) (*zstd.Encoder, error) {
-	if c.encoders[level] == nil {
-		e, err := newEncoder(level)
-		if err != nil {
-			return nil, err
-		}
-		c.encoders[level] = e
-	}
-	return c.encoders[level], nil
-}
-
-// newEncoder makes an encoder whose EncodeAll lets others wait while one works.
-func newEncoder(level int8) (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil,
-		zstd.WithEncoderConcurrency(1),
-		zstd.WithWindowSize(BufferSize),
-		zstd.WithEncoderCRC(false), // sealed
-		zstd.WithEncoderLevel(zstd.EncoderLevel(level)))
 }

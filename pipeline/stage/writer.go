@@ -65,6 +65,7 @@ func NewWriter(cfg Config) (*Writer, error) {
 // Spec describes the session's pipe, to be started once.
 func (w *Writer) Spec(name string) pipeline.Spec {
 	p := w.cfg.Instances
+	shared := &encoders{}
 	always := func(m pipeline.Module) func(int) (pipeline.Module, error) {
 		return func(int) (pipeline.Module, error) { return m, nil }
 	}
@@ -75,7 +76,7 @@ func (w *Writer) Spec(name string) pipeline.Spec {
 			{Name: "fingerprint", Instances: p, Ordered: true, New: always(&fingerprint{w.cfg.Keys})},
 			{Name: "pack", Allocates: true, New: always(newPack(w))},
 			{Name: "compress", Instances: p, Allocates: true, Ordered: true,
-				New: func(int) (pipeline.Module, error) { return &compress{w: w}, nil }},
+				New: func(int) (pipeline.Module, error) { return &compress{w: w, encoders: shared}, nil }},
 			{Name: "seal", Instances: p, Ordered: true, New: always(&seal{w.cfg.Sealer})},
 			w.tail(),
 		},
