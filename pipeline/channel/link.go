@@ -61,13 +61,13 @@ func (l *Link) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	secure := tls.Client(conn, l.config)
+	secure := tls.Client(&wire{Conn: conn}, l.config)
 	ctx, cancel := context.WithTimeout(ctx, helloTime)
 	defer cancel()
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return secure, nil
+	return newWired(secure), nil
 }
 
 // Host is the server's host:port.
@@ -206,5 +206,5 @@ func Hijack(w http.ResponseWriter, r *http.Request) (net.Conn, *bufio.Reader, er
 	if err = errors.Join(err, both.Flush(), conn.SetDeadline(time.Time{})); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("upgrade a connection: %w", err), conn.Close())
 	}
-	return conn, both.Reader, nil
+	return newWired(conn), both.Reader, nil
 }

@@ -41,6 +41,12 @@ type Client struct {
 	Branches []string `json:"branches,omitempty"`
 }
 
+// clone shares no slice with c.
+func (c Client) clone() Client {
+	c.Volumes, c.Branches, c.With = slices.Clone(c.Volumes), slices.Clone(c.Branches), slices.Clone(c.With)
+	return c
+}
+
 // has says whether a volume, or a branch of one, is the client's own.
 func (c *Client) has(id string) bool {
 	return slices.Contains(c.Volumes, id) || slices.Contains(c.Branches, id)
@@ -55,8 +61,9 @@ type invitation struct {
 // Registry keeps who may come in to one store: a folder with a file for each client and each open invitation. It
 // holds no secret that lets anybody in. Methods may be called concurrently, also by several processes.
 type Registry struct {
-	dir string
-	mu  sync.Mutex // held while a client's file is changed
+	dir     string
+	mu      sync.Mutex // held while a client's file is changed
+	clients sync.Map   // of clientFile by Key: those that were asked for
 }
 
 // OpenRegistry opens, or makes, the registry in dir.
@@ -149,8 +156,7 @@ func (r *Registry) Enroll(s Secret, key Key, now time.Time) (Client, error) {
 
 // Client is the client with that key. ErrRefused if there is none, or it was revoked.
 func (r *Registry) Client(key Key) (Client, error) {
-	var c Client
-	err := readJSON(r.clientPath(fileOf(key)), &c)
+	c, err := r.read(key)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Client{}, fmt.Errorf("%w: no client has the key %v", ErrRefused, key)
@@ -160,6 +166,32 @@ func (r *Registry) Client(key Key) (Client, error) {
 		return c, fmt.Errorf("%w: %s was revoked", ErrRefused, c.Name)
 	}
 	return c, nil
+}
+
+// read reads a client's file if it is another than the last time: each request asks.
+func (r *Registry) read(key Key) (Client, error) {
+	path := r.clientPath(fileOf(key))
+	info, err := os.Stat(path)
+	if err != nil {
+		return Client{}, err
+	}
+	last, ok := r.clients.Load(key)
+	if was, _ := last.(clientFile); ok && os.SameFile(info, was.info) && info.ModTime().Equal(was.info.ModTime()) {
+		return was.client.clone(), nil
+	}
+	var c Client
+	if err := readJSON(path, &c); err != nil {
+		return Client{}, err
+	}
+	r.clients.Store(key, clientFile{info, c.clone()})
+	return c, nil
+}
+
+// clientFile is a client's file as it was when it was read. A change makes another file, see writeFile, so the file
+// read is the one that info is of, or a later one, which is read again.
+type clientFile struct {
+	info   os.FileInfo
+	client Client
 }
 
 // Clients lists all clients, also those that were revoked, by name.

@@ -208,3 +208,35 @@ func TestGrant(t *testing.T) {
 		t.Errorf("relatives %v, %v; want %v", all, err, want)
 	}
 }
+
+// TestChangedElsewhere: what another process does to a client counts from the next request on, and what is done with an
+// answer changes no other.
+func TestChangedElsewhere(t *testing.T) {
+	r := newRegistry(t)
+	enroll(t, r, "laptop", Key{1}, Rights{MaxVolumes: 10})
+	other, err := OpenRegistry(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 5 {
+		c, err := r.Client(Key{1})
+		if err != nil || len(c.Volumes) != n {
+			t.Fatalf("after %d changes: %+v, %v", n, c, err)
+		}
+		if n > 0 {
+			c.Volumes[0] = "another"
+		}
+		if again, err := r.Client(Key{1}); err != nil || n > 0 && again.Volumes[0] == "another" {
+			t.Fatalf("%+v, %v", again, err)
+		}
+		if err := other.Own(c, chunkfmt.VolumeID{byte(n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := other.Revoke("laptop"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Client(Key{1}); !errors.Is(err, ErrRefused) {
+		t.Errorf("revoked elsewhere: %v", err)
+	}
+}

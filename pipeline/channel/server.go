@@ -35,8 +35,11 @@ type Server struct {
 	conns    sync.Map // of *knock by net.Conn
 }
 
-// knock is a connection that has not made a request yet, or has.
-type knock struct{ asked atomic.Bool }
+// knock is a connection, and whether it has made a request.
+type knock struct {
+	wire  *wire
+	asked atomic.Bool
+}
 
 // NewServer makes a server. Log gets one line for everybody who is not let in.
 func NewServer(id Identity, r *Registry, h http.Handler, clock func() time.Time, log *slog.Logger) *Server {
@@ -67,7 +70,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ConnState:    s.leaves,
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- h.Serve(tls.NewListener(l, s.id.serverConfig())) }()
+	go func() { ended <- h.Serve(tls.NewListener(wireListener{l}, s.id.serverConfig())) }()
 	select {
 	case err := <-ended:
 		return fmt.Errorf("listen for clients: %w", err)
@@ -81,7 +84,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 type knockKey struct{}
 
 func (s *Server) knocks(ctx context.Context, c net.Conn) context.Context {
-	k := &knock{}
+	k := &knock{wire: c.(*tls.Conn).NetConn().(*wire)} // the listener makes no others
 	s.conns.Store(c, k)
 	return context.WithValue(ctx, knockKey{}, k)
 }
@@ -104,6 +107,7 @@ func (s *Server) leaves(c net.Conn, state http.ConnState) {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if k, ok := r.Context().Value(knockKey{}).(*knock); ok {
 		k.asked.Store(true)
+		w = wiredResponse{w, k.wire}
 	}
 	key, err := peerKey(r.TLS)
 	if err == nil && r.URL.Path == enrollPath {
