@@ -62,8 +62,8 @@ var ways = []struct {
 		return measure(o, *w, subjectNamed("coffer"))
 	}},
 	{"coffer, a server", farMeasure},
-	{"rsync, a daemon", rsyncMeasure},
-	{"restic, sftp", resticMeasure},
+	{"rsync, a daemon", there(rsyncThere).measure},
+	{"restic, sftp", there(resticThere).measure},
 }
 
 // benchNear compares a mount whose store is on a server behind the loopback device with one whose store is here.
@@ -143,24 +143,27 @@ func farMount(o options, l *link, flags ...string) (*far, *farPlace, error) {
 	return f, p, p.mount()
 }
 
-// rsyncMeasure has rsync bring a tree to a daemon, and back.
-func rsyncMeasure(o options, w *work, l *link) (m measurement, err error) {
+// there is a way of another program to bring a tree to a server and back: it makes the server, and says how p does both.
+type there func(f *far, p *place, w *work, l *link) (write, read func() error, err error)
+
+// measure measures it.
+func (begin there) measure(o options, w *work, l *link) (m measurement, err error) {
 	f, err := connect(o, filepath.Join(o.dir, "far", "server"), l)
 	defer f.close()
 	if err != nil {
 		return m, err
 	}
-	url, err := f.rsyncDaemon(l)
+	p := &place{options: o, dir: filepath.Join(o.dir, "far", "client"), host: f.hosts[1]}
+	defer os.RemoveAll(p.dir)
+	write, read, err := begin(f, p, w, l)
 	if err != nil {
 		return m, err
 	}
-	p := &place{options: o, dir: filepath.Join(o.dir, "far", "client"), host: f.hosts[1]}
-	defer os.RemoveAll(p.dir)
 	if err := backMemory(w.bytes); err != nil {
 		return m, err
 	}
 	start := time.Now()
-	if err := p.run("rsync", "-a", w.dir+"/", url+"/copy/"); err != nil {
+	if err := write(); err != nil {
 		return m, err
 	}
 	m.write = time.Since(start)
@@ -168,11 +171,19 @@ func rsyncMeasure(o options, w *work, l *link) (m measurement, err error) {
 		return m, err
 	}
 	start = time.Now()
-	if err := p.run("rsync", "-a", url+"/copy/", p.restored()+"/"); err != nil {
+	if err := read(); err != nil {
 		return m, err
 	}
 	m.read = time.Since(start)
 	return m, nil
+}
+
+// rsyncThere has rsync do it, with a daemon.
+func rsyncThere(f *far, p *place, w *work, l *link) (write, read func() error, err error) {
+	url, err := f.rsyncDaemon(l)
+	write = func() error { return p.run("rsync", "-a", w.dir+"/", url+"/copy/") }
+	read = func() error { return p.run("rsync", "-a", url+"/copy/", p.restored()+"/") }
+	return write, read, err
 }
 
 // benchLinks prints how fast incompressible data goes over links, by one connection, by eight, and by as many as coffer

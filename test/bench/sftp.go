@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"time"
 )
 
 // sftpServer is where Debian has OpenSSH's.
@@ -62,53 +61,31 @@ func dial(address string) error {
 	return nil
 }
 
-// resticMeasure has restic bring a tree to an SFTP server, and back. There is no SSH below it, which would cost both
-// sides some time more.
-func resticMeasure(o options, w *work, l *link) (m measurement, err error) {
-	f, err := connect(o, filepath.Join(o.dir, "far", "server"), l)
-	defer f.close()
-	if err != nil {
-		return m, err
-	}
+// resticThere has restic do it, with an SFTP server. There is no SSH below it, which would cost both sides some time more.
+func resticThere(f *far, p *place, w *work, l *link) (write, read func() error, err error) {
 	ip := "127.0.0.1"
 	if l != nil {
 		ip = serverIP
 	}
 	line, err := f.start(inHost(f.hosts[0], os.Args[0], "-answer", sftpServer, ip+":0"))
 	if err != nil {
-		return m, err
+		return nil, nil, err
 	}
 	var address string
 	if _, err := fmt.Sscanf(line, "answered at %s", &address); err != nil {
-		return m, fmt.Errorf("an SFTP server: %q: %w", line, err)
+		return nil, nil, fmt.Errorf("an SFTP server: %q: %w", line, err)
 	}
 	if address, err = f.behind(l, address); err != nil {
-		return m, err
+		return nil, nil, err
 	}
-	p := &place{options: o, dir: filepath.Join(o.dir, "far", "client"), host: f.hosts[1]}
-	defer os.RemoveAll(p.dir)
 	if err := os.MkdirAll(p.restored(), 0o755); err != nil {
-		return m, err
+		return nil, nil, err
 	}
 	restic := func(args ...string) error {
 		return p.run("restic", append([]string{"-q", "-r", "sftp:far:" + filepath.Join(f.server.dir, "restic"),
 			"-o", "sftp.command=" + os.Args[0] + " -dial " + address}, args...)...)
 	}
-	if err := first(restic("init"), func() error { return backMemory(w.bytes) }); err != nil {
-		return m, err
-	}
-	start := time.Now()
-	if err := restic("backup", w.dir); err != nil {
-		return m, err
-	}
-	m.write = time.Since(start)
-	if err := first(dropCaches(), func() error { return backMemory(w.bytes) }); err != nil {
-		return m, err
-	}
-	start = time.Now()
-	if err := restic("restore", "latest", "--target", p.restored()); err != nil {
-		return m, err
-	}
-	m.read = time.Since(start)
-	return m, nil
+	write = func() error { return restic("backup", w.dir) }
+	read = func() error { return restic("restore", "latest", "--target", p.restored()) }
+	return write, read, restic("init")
 }
