@@ -12,7 +12,7 @@ import (
 
 const (
 	// gatherSize is how many bytes of records go to the system at a time, and how many are asked of it.
-	gatherSize = 128 << 10
+	gatherSize = 256 << 10
 	// bulk is from how many bytes on a write is worth gathering: some records of 16 KiB.
 	bulk = 48 << 10
 )
