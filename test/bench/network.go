@@ -29,10 +29,8 @@ const linkSeconds = 12
 
 // benchNetwork prints what it costs that the store is on a server: without a limit, over slow links, over long ones.
 func benchNetwork(o options, sources []work) error {
-	if o.only.MatchString("network/loopback") {
-		if err := benchNear(o, sources); err != nil {
-			return err
-		}
+	if err := benchNear(o, sources); err != nil {
+		return err
 	}
 	if o.only.MatchString("network/links") {
 		if err := benchLinks(o, limited); err != nil {
@@ -47,52 +45,61 @@ func benchNetwork(o options, sources []work) error {
 			return err
 		}
 	}
-	if o.only.MatchString("network/restore") {
-		return benchRestore(o, sources)
-	}
-	return nil
+	return benchRestore(o, sources)
 }
 
 // ways are how a tree gets to where the store is and back.
-var ways = []struct {
-	name string
-	do   func(o options, w *work, l *link) (measurement, error)
-}{
-	{"coffer, here", func(o options, w *work, _ *link) (measurement, error) {
+var ways = []way{
+	{"here", "coffer, here", func(o options, w *work, _ *link) (measurement, error) {
 		return measure(o, *w, subjectNamed("coffer"))
 	}},
-	{"coffer, a server", farMeasure},
-	{"rsync, a daemon", there(rsyncThere).measure},
-	{"restic, sftp", there(resticThere).measure},
+	{"coffer", "coffer, a server", farMeasure},
+	{"rsync", "rsync, a daemon", there(rsyncThere).measure},
+	{"restic", "restic, sftp", there(resticThere).measure},
+}
+
+type way struct {
+	key, name string
+	do        func(o options, w *work, l *link) (measurement, error)
+}
+
+// waysOf are those of all that were asked for, for a tree below a name; none for trees that a network makes no other.
+func (o *options) waysOf(name string, w *work, all []way) (asked []way) {
+	for _, way := range all {
+		if (w.name == "large" || w.name == "tree") && o.only.MatchString(name+"/"+w.name+"/"+way.key) {
+			asked = append(asked, way)
+		}
+	}
+	return asked
 }
 
 // benchNear compares a mount whose store is on a server behind the loopback device with one whose store is here.
 func benchNear(o options, sources []work) error {
 	for _, w := range sources {
-		if w.name != "large" && w.name != "tree" {
+		asked := o.waysOf("network/loopback", &w, ways)
+		if len(asked) == 0 {
 			continue
 		}
 		all := map[string]*row{}
+		for _, way := range asked {
+			all[way.key] = &row{subject: way.name}
+		}
 		for run := range o.runs {
-			for _, way := range ways {
+			for _, way := range asked {
 				fmt.Fprintf(os.Stderr, "run %d of %d: network, %s, %s\n", run+1, o.runs, w.name, way.name)
 				m, err := way.do(o, &w, nil)
 				if err != nil {
 					return fmt.Errorf("network, %s, %s: %w", w.name, way.name, err)
 				}
-				if all[way.name] == nil {
-					all[way.name] = &row{subject: way.name}
-				}
-				all[way.name].all = append(all[way.name].all, m)
+				all[way.key].all = append(all[way.key].all, m)
 			}
 		}
 		fmt.Printf("\n%s, %.0f MB, over the loopback device, median of %d\n", w.name, float64(w.bytes)/1e6, o.runs)
 		fmt.Printf("%-18s %9s %7s %9s %7s %8s\n", "", "write s", "× here", "read s", "× here", "RSS MiB")
-		base := all[ways[0].name]
-		for _, way := range ways {
-			r := all[way.name]
-			fmt.Printf("%-18s %9.2f %7s %9.2f %7s %8s\n", way.name, r.median(write), ratio(base, r, write),
-				r.median(read), ratio(base, r, read), number(r.median(memory), "%.0f"))
+		for _, way := range asked {
+			r := all[way.key]
+			fmt.Printf("%-18s %9.2f %7s %9.2f %7s %8s\n", way.name, r.median(write), ratio(all["here"], r, write),
+				r.median(read), ratio(all["here"], r, read), number(r.median(memory), "%.0f"))
 		}
 	}
 	return nil
@@ -274,19 +281,18 @@ func benchCompressible(o options, sources []work) error {
 // benchRestore prints how fast trees come back over a link with some delay.
 func benchRestore(o options, sources []work) error {
 	l := link{name: "50 MB/s, 20 ms", rate: 50e6, trip: 20 * time.Millisecond, window: 4 << 20}
-	fmt.Printf("\nover %s, once each\n%-8s %-18s %11s %10s\n", l.name, "", "", "write MB/s", "read MB/s")
 	for _, w := range sources {
-		if w.name != "large" && w.name != "tree" {
-			continue
+		asked := o.waysOf("network/restore", &w, ways[1:])
+		if len(asked) > 0 {
+			fmt.Printf("\n%s, %.0f MB, over %s, once each\n%-18s %11s %10s\n", w.name, float64(w.bytes)/1e6, l.name, "", "write MB/s", "read MB/s")
 		}
-		for _, way := range ways[1:] {
+		for _, way := range asked {
 			fmt.Fprintf(os.Stderr, "network: %s, %s, %s\n", l.name, w.name, way.name)
 			m, err := way.do(o, &w, &l)
 			if err != nil {
 				return fmt.Errorf("network, %s, %s, %s: %w", l.name, w.name, way.name, err)
 			}
-			fmt.Printf("%-8s %-18s %11.2f %10.2f\n", w.name, way.name,
-				float64(w.bytes)/1e6/m.write.Seconds(), float64(w.bytes)/1e6/m.read.Seconds())
+			fmt.Printf("%-18s %11.2f %10.2f\n", way.name, float64(w.bytes)/1e6/m.write.Seconds(), float64(w.bytes)/1e6/m.read.Seconds())
 		}
 	}
 	return nil
