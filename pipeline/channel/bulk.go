@@ -13,6 +13,8 @@ import (
 const (
 	// gatherSize is how many bytes of records go to the system at a time, and how many are asked of it.
 	gatherSize = 256 << 10
+	// fullRecord is how many bytes of plain text are in one, as RFC 8446 has it.
+	fullRecord = 16 << 10
 	// bulk is from how many bytes on a write is worth gathering: some records of 16 KiB.
 	bulk = 48 << 10
 )
@@ -40,24 +42,29 @@ func (w *wire) Read(p []byte) (int, error) {
 	return w.Conn.Read(p)
 }
 
-// Write implements net.Conn. That something gathered could not be written is for release to say.
+// Write implements net.Conn. A record that is not full is the last of what somebody writes, as a rule: nothing is held back
+// then, so that TLS knows that it is being written, and who closes the connection need not wait for whoever does not take
+// it. Else it is for release to write the rest, and to say that it could not be written.
 func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.held == 0 {
 		return w.Conn.Write(p)
 	}
-	if len(*w.out)+len(p) > gatherSize {
+	*w.out = append(*w.out, p...)
+	if len(p) < fullRecord || len(*w.out)+len(p) > gatherSize {
 		if err := w.flush(); err != nil {
 			return 0, err
 		}
 	}
-	*w.out = append(*w.out, p...)
 	return len(p), nil
 }
 
 // flush writes what was gathered; mu is held.
 func (w *wire) flush() error {
+	if len(*w.out) == 0 {
+		return nil
+	}
 	_, err := w.Conn.Write(*w.out)
 	*w.out = (*w.out)[:0]
 	return err

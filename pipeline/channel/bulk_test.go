@@ -2,12 +2,14 @@ package channel
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -104,12 +106,11 @@ func (p *pieces) Write(b []byte) (int, error) {
 // TestWireGathers: a large write is few, in the order of all bytes; a small one is not held back; and one that could not be
 // written to its end is not said to be.
 func TestWireGathers(t *testing.T) {
-	const record = 16 << 10
 	under := &pieces{room: 2 << 20}
 	w := &wire{Conn: under}
 	records := func(p []byte) (n int, err error) {
 		for len(p) > 0 {
-			m, err := w.Write(p[:min(record, len(p))])
+			m, err := w.Write(p[:min(fullRecord, len(p))])
 			if n += m; err != nil {
 				return n, err
 			}
@@ -136,8 +137,52 @@ func TestWireGathers(t *testing.T) {
 	if _, err := w.write(records, data); !errors.Is(err, errNoRoom) {
 		t.Errorf("where there is no room: %v", err)
 	}
-	under.room = gatherSize / 2
-	if _, err := w.write(records, data[:gatherSize]); !errors.Is(err, errNoRoom) {
-		t.Errorf("where there is no room for the last step: %v", err)
+	for _, n := range []int{gatherSize/2 + 1, gatherSize / 2} { // the last record is full, or not
+		under.room = gatherSize / 4
+		if _, err := w.write(records, data[:n]); !errors.Is(err, errNoRoom) {
+			t.Errorf("where there is no room for the last step: %v", err)
+		}
+	}
+}
+
+// entered is a connection that says when something large is about to be written to it.
+type entered struct {
+	net.Conn
+	write chan struct{}
+}
+
+func (e *entered) Write(b []byte) (int, error) {
+	if len(b) >= bulk {
+		close(e.write)
+	}
+	return e.Conn.Write(b)
+}
+
+// TestCloseBesideWriter closes a connection whose other side takes nothing while somebody writes to it. TLS, where it does
+// not know that somebody is writing, waits for some seconds.
+func TestCloseBesideWriter(t *testing.T) {
+	client, server := clientIdentity(t), clientIdentity(t)
+	here, there := net.Pipe() // takes nothing that is not read
+	shaken := make(chan error, 1)
+	go func() { shaken <- tls.Server(there, server.serverConfig()).Handshake() }()
+	config := client.clientConfig(server.Key())
+	config.DynamicRecordSizingDisabled = true // as after the first 128 KiB
+	under := &entered{here, make(chan struct{})}
+	secure := tls.Client(&wire{Conn: under}, config)
+	if err := errors.Join(secure.Handshake(), <-shaken); err != nil {
+		t.Fatal(err)
+	}
+	conn := newWired(secure)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := conn.Write(make([]byte, gatherSize/2+1))
+		ended <- err
+	}()
+	<-under.write
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, io.ErrClosedPipe) || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the writer is told: %v", err)
 	}
 }
