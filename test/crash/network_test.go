@@ -177,6 +177,9 @@ func (n *networked) run(t *testing.T) error {
 			}
 		}
 	case <-time.After(after):
+		if m.Dying() {
+			break // however long it takes
+		}
 		resent, err = n.resent(t)
 		if err != nil {
 			return err

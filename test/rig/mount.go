@@ -25,6 +25,8 @@ type Mount struct {
 	log  *log
 	done chan struct{}
 	err  error // of the process, once done is closed
+
+	dying atomic.Bool // was killed by Signal
 }
 
 // Mount mounts store at dir, which is made if it is missing, and returns when the mount is usable.
@@ -94,7 +96,13 @@ func (m *Mount) Sync(tb testing.TB) {
 }
 
 // Signal sends SIGKILL and returns at once; the process may be dying still.
-func (m *Mount) Signal() { m.cmd.Process.Kill() }
+func (m *Mount) Signal() {
+	m.dying.Store(true)
+	m.cmd.Process.Kill()
+}
+
+// Dying says whether Signal was called.
+func (m *Mount) Dying() bool { return m.dying.Load() }
 
 // Kill ends the process with SIGKILL, waits for its end and takes the dead mount away. It may be
 // called more than once, and after Unmount.
