@@ -30,6 +30,7 @@ type chunkScrub struct {
 	last    chunkfmt.Seq   // highest number met
 	open    *Finding       // a stretch that ends at the next tag, which tells what stood there
 	pending []Finding      // about bytes that may never have been acknowledged
+	beyond  []Finding      // of those, about numbers from which on the session went on in another chunk
 	noted   int64          // up to where progress was told
 }
 
@@ -60,7 +61,11 @@ func (s *scrub) chunk(ctx context.Context, id chunkfmt.ChunkID, info media.Info,
 		return err
 	}
 	if !id.Mirror() {
-		s.volume.before.id, s.volume.before.last = id, c.last
+		b := &s.volume.before
+		if b.id.Ordinal() != id.Ordinal() {
+			b.last, b.beyond = 0, nil
+		}
+		b.id, b.last, b.beyond = id, max(b.last, c.last), append(b.beyond, c.beyond...)
 	}
 	return nil
 }

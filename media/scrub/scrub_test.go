@@ -335,6 +335,33 @@ func TestWentOn(t *testing.T) {
 	}
 }
 
+// TestSentAgainInPart: a session went on in another chunk from what was acknowledged, and was killed before all that it had
+// sent before was there again. The log has the rest from the first chunk, and so does the session that goes on behind it:
+// nothing is missing, unless it is damaged there, or is in neither.
+func TestSentAgainInPart(t *testing.T) {
+	_, c := crashed(t) // 1 to 5, up to 3 acknowledged
+	for _, n := range []uint64{4, 5, 6} {
+		for _, flip := range []bool{false, true} {
+			b := newBench(t)
+			data := slices.Clone(c.data)
+			if flip {
+				data[c.tags[4].Offset+chunkfmt.TagSize] ^= 1
+			}
+			b.put(c.name(), data)
+			again := b.chunk(1, 2, false, 4)
+			again.tag(chunkfmt.KindData, 4, 3, 10)
+			again.store()
+			next := b.chunk(2, 1, false, 1)
+			next.tag(chunkfmt.KindSessionHeader, 1, 0, 50, predecessor(1, n)...)
+			next.finish()
+			all, _ := scrubAll(t, b.m, Options{})
+			if want := n == 6 || n == 5 && flip; want != (len(all) > 0) {
+				t.Errorf("went on from %d, damaged: %v; found: %v", n, flip, all)
+			}
+		}
+	}
+}
+
 // TestWhileWritten: a chunk that grows and is finished after it was listed is whole.
 func TestWhileWritten(t *testing.T) {
 	b, c := crashed(t)

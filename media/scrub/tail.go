@@ -25,8 +25,11 @@ func (c *chunkScrub) end() error {
 	}
 	for _, f := range c.pending {
 		// Damage of which no number is known lies before the next tag that is whole.
-		if len(f.Seqs) == 0 && f.Offset < valid || len(f.Seqs) > 0 && f.Seqs[0].First <= upTo {
+		switch {
+		case len(f.Seqs) == 0 && f.Offset < valid || len(f.Seqs) > 0 && f.Seqs[0].First <= upTo:
 			c.found(f)
+		case len(f.Seqs) > 0:
+			c.beyond = append(c.beyond, f)
 		}
 	}
 	c.tail(valid, upTo)
@@ -57,6 +60,16 @@ func (c *chunkScrub) tail(valid int64, upTo chunkfmt.Seq) {
 		} else if b := &c.volume.before; b.id.Ordinal() == c.id.Ordinal() && b.last != 0 {
 			expected = b.last + 1
 		}
+	}
+	if b := &c.volume.before; b.id.Ordinal() == c.id.Ordinal() && expected <= upTo && expected <= b.last {
+		// The client was killed before all that it was to send again was here, so the log has the rest from where it was
+		// first: what is damaged there is damaged.
+		for _, f := range b.beyond {
+			if first := f.Seqs[0].First; first >= expected && first <= upTo {
+				c.found(f)
+			}
+		}
+		expected = b.last + 1
 	}
 	if expected > upTo {
 		return // torn

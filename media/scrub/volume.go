@@ -19,9 +19,10 @@ type volume struct {
 	last   map[uint32]chunkfmt.Seq
 	stable map[uint32]chunkfmt.Seq // what tags of that session say to be acknowledged, once asked for
 	chunks []media.Info            // of the volume, by name, as listed at the beginning
-	before struct {                // the chunk checked before
-		id   chunkfmt.ChunkID
-		last chunkfmt.Seq // highest number in it
+	before struct {                // the chunks checked before, of one session
+		id     chunkfmt.ChunkID // of the last
+		last   chunkfmt.Seq     // highest number in them
+		beyond []Finding        // about what was sent again to another chunk, or was to be
 	}
 }
 
