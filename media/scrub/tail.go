@@ -57,13 +57,11 @@ func (c *chunkScrub) tail(valid int64, upTo chunkfmt.Seq) {
 		expected = chunkfmt.MakeSeq(c.id.Ordinal(), 1)
 		if h, err := c.sc.Header(); err == nil {
 			expected = h.First
-		} else if b := &c.volume.before; b.id.Ordinal() == c.id.Ordinal() && b.last != 0 {
-			expected = b.last + 1
 		}
 	}
 	if b := &c.volume.before; b.id.Ordinal() == c.id.Ordinal() && expected <= upTo && expected <= b.last {
-		// The client was killed before all that it was to send again was here, so the log has the rest from where it was
-		// first: what is damaged there is damaged.
+		// The header is not readable; or the client was killed before all that it was to send again was here, so the log has
+		// the rest from where it was first: what is damaged there is damaged.
 		for _, f := range b.beyond {
 			if first := f.Seqs[0].First; first >= expected && first <= upTo {
 				c.found(f)
