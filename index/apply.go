@@ -35,6 +35,7 @@ func (x *Index) Apply(batches []Batch, head Head, locate Locate) error {
 	if x.broken != nil {
 		return fmt.Errorf("apply to index: %w", x.broken)
 	}
+	defer x.spareApply()()
 	st := *x.state.Load()
 	heals := false
 	err := x.update(func(tx *bolt.Tx) error {

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
-	"golang.org/x/sys/unix"
 
 	"coffer/chunkfmt"
 )
@@ -67,6 +66,9 @@ type Index struct {
 	state atomic.Pointer[state] // as committed; replaced, never changed
 	heals atomic.Bool           // some group may be healed
 
+	spared atomic.Bool   // see Spare
+	views  atomic.Uint32 // read transactions since then
+
 	applying sync.Mutex // guards what follows, and the right to write
 	arena    arena
 	applied  bool  // something was written since open
@@ -103,19 +105,6 @@ func (x *Index) Changed() bool { return x.state.Load().changed }
 // that it is asked fails with ErrForgotten.
 func (x *Index) At(archive uint32) *Reader { return &Reader{x: x, at: archive} }
 
-// Unmap gives the pages of the file that are mapped back to the kernel. Its cache keeps them, and who reads them next maps
-// them again; but until then they do not count as this process's memory. It may be called at any time.
-func (x *Index) Unmap() error {
-	return x.view(func(tx *bolt.Tx, _ *section) error {
-		// While a transaction is open the mapping stays where it is.
-		_, _, errno := unix.Syscall(unix.SYS_MADVISE, x.db.Info().Data, uintptr(tx.Size()), unix.MADV_DONTNEED)
-		if errno != 0 {
-			return fmt.Errorf("unmap pages of the index: %w", errno)
-		}
-		return nil
-	})
-}
-
 // section is a stretch of code in which bbolt works on a file that may be damaged,
 // and where its panics and memory faults become errors. Those of the caller's code
 // do not.
@@ -136,5 +125,6 @@ func (x *Index) view(f func(*bolt.Tx, *section) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	var s section
 	defer s.end(&err)
+	x.viewing()
 	return x.db.View(func(tx *bolt.Tx) error { return f(tx, &s) })
 }

@@ -24,16 +24,16 @@ func spendHeap() {
 }
 
 // spareMemory is for a process that works beside others of the user's, often and for long. The collector comes sooner; what
-// is not in the index yet is put there sooner, and what is mapped of the index given back; and the pipe into a store that
-// is here has a buffer in its head's third for each of the readers and a few for what waits for them (that towards a server
-// holds what is on its way).
+// is not in the index yet is put there sooner, and what is mapped of the index given back; encoders are small; and the pipe
+// into a store that is here has a buffer in its head's third for each of the readers and three for what waits for them (that
+// towards a server holds what is on its way).
 func spareMemory(o *volumeOptions, readers int) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(25)
 	}
-	o.spare, o.dirty = true, 16<<20
+	o.spare, o.dirty = true, 12<<20
 	if o.buffers == 0 && !isAddress(o.store) {
-		o.buffers = 3 * (readers + 4)
+		o.buffers = 3 * (readers + 3)
 	}
 }
 

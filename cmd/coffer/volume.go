@@ -31,7 +31,7 @@ type volumeOptions struct {
 	acceptRollback bool
 	buffers        int
 	cache          byteSize
-	spare          bool  // little is to be mapped
+	spare          bool  // memory, see mover.Options
 	dirty          int64 // bytes of changes that the tree holds in memory, about; 0: as many as it does by default
 	fault          string
 	noAtime        bool
@@ -183,7 +183,7 @@ func (s *opened) moverOptions(o *volumeOptions, holder string) (mover.Options, e
 		Medium: s.medium, Far: s.far, Spool: s.spool.options(), Store: s.id, Master: s.master, Volume: o.name, StateDir: s.state,
 		CatalogPath: catalogPath(s.path, s.volume),
 		Holder:      holder, Program: "coffer " + version,
-		Buffers: o.buffers, CacheBytes: int64(o.cache), DedupBytes: dedupBytes, DedupResized: limitHeap, Unmap: o.spare,
+		Buffers: o.buffers, CacheBytes: int64(o.cache), DedupBytes: dedupBytes, DedupResized: limitHeap, Spare: o.spare,
 		CheckpointAfter: uint64(o.checkpoint), Follow: o.follow, AcceptRollback: o.acceptRollback,
 		Faults: faults, Log: slog.Default(),
 	}, err

@@ -13,7 +13,6 @@ type Index struct {
 	*index.Index
 	heads       *headFile
 	checkpoints *checkpointer
-	unmap       bool // see Options.Unmap
 }
 
 // Apply applies batches and remembers their head, see index.Index.Apply.
@@ -22,11 +21,6 @@ func (x Index) Apply(batches []index.Batch, head index.Head, locate index.Locate
 		return err
 	}
 	x.checkpoints.seal(batches)
-	if x.unmap {
-		if err := x.Unmap(); err != nil {
-			return err
-		}
-	}
 	return x.heads.Set(head)
 }
 
@@ -36,14 +30,17 @@ func (s *Source) indexPath() string { return filepath.Join(s.o.StateDir, "index.
 // the log has all of it.
 func (s *Source) openIndex() (*index.Index, error) {
 	x, err := index.Open(s.indexPath(), s.identity())
-	if !errors.Is(err, index.ErrRebuild) {
-		return x, err
+	if errors.Is(err, index.ErrRebuild) {
+		s.o.Log.Warn("the index is made anew from the store", "cause", err)
+		if err := index.Remove(s.indexPath()); err != nil {
+			return nil, err
+		}
+		x, err = index.Open(s.indexPath(), s.identity())
 	}
-	s.o.Log.Warn("the index is made anew from the store", "cause", err)
-	if err := index.Remove(s.indexPath()); err != nil {
-		return nil, err
+	if err == nil && s.o.Spare {
+		x.Spare()
 	}
-	return index.Open(s.indexPath(), s.identity())
+	return x, err
 }
 
 func (s *Source) identity() index.Identity {

@@ -30,9 +30,9 @@ type Options struct {
 	DedupBytes int64 // limit of the dedup table; 64 MiB
 	// DedupResized is told how large the dedup table is, in bytes, whenever that changes; nil: nobody is.
 	DedupResized func(bytes uint64)
-	// Unmap gives what is mapped of the index back whenever something was put into it: it is slower then, and the process
-	// smaller.
-	Unmap      bool
+	// Spare takes less memory and more time: the index is spared, see index.Index.Spare, and groups are compressed with
+	// small tables, see stage.CompressLight.
+	Spare      bool
 	ChunkBytes int64 // length at which a chunk is closed; 128 MiB
 	Instances  int   // instances of each parallel stage; one a processor
 

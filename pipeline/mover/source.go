@@ -256,6 +256,9 @@ func (s *Source) startPipe(ctx context.Context, m Starter, begin beginning) erro
 		Instances: s.o.Instances, Buffers: s.o.Buffers, ChunkSize: s.o.ChunkBytes, Reserve: reserve,
 		Clock: s.o.Clock, Log: s.o.Log, Faults: s.o.Faults,
 	}
+	if s.o.Spare {
+		config.Compression = stage.CompressLight
+	}
 	switch {
 	case s.spool != nil:
 		s.spool.write(&config)
@@ -345,7 +348,7 @@ func (s *Source) Writer() *stage.Writer { return s.writer }
 
 // Index is the view of the log. To keep the head file right, apply through
 // Source.Apply and not through it.
-func (s *Source) Index() Index { return Index{s.index, s.heads, &s.checkpoints, s.o.Unmap} }
+func (s *Source) Index() Index { return Index{s.index, s.heads, &s.checkpoints} }
 
 // Close waits for the pipe, which ends after a marker MarkEnd went through it or
 // after it has failed, and closes everything. It returns why the pipe failed, if

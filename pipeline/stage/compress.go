@@ -23,6 +23,7 @@ const (
 	CompressFast    // S2
 	CompressDefault // zstd, fastest
 	CompressBetter  // zstd, better
+	CompressLight   // as CompressAuto, but with encoders that take less than 3 MiB each, for all kinds of groups
 )
 
 // compress compresses groups into the output buffer, at the places where their
@@ -123,11 +124,14 @@ func (c *compress) group(g *group, p *pipeline.Port) ([]byte, error) {
 
 // choose decides by the data and by the queues.
 func (c *compress) choose(g *group, p *pipeline.Port) (chunkfmt.Codec, int8) {
-	way := c.w.cfg.Compression
+	way, best := c.w.cfg.Compression, levelBetter
+	if way == CompressLight {
+		way, best = CompressAuto, levelDefault
+	}
 	switch g.kind {
 	case chunkfmt.KindBatch:
-		// Few bytes, kept for ever, twice. A level more saves 1 % of all that is stored, and its tables take 34 MiB.
-		return chunkfmt.CodecColumns, levelBetter
+		// Few bytes, kept for ever, twice. A level more saves 1 % of all that is stored.
+		return chunkfmt.CodecColumns, best
 	case chunkfmt.KindCheckpoint:
 		return chunkfmt.CodecColumns, levelDefault
 	}
@@ -149,7 +153,7 @@ func (c *compress) choose(g *group, p *pipeline.Port) (chunkfmt.Codec, int8) {
 	case CompressFast:
 		return chunkfmt.CodecS2, 0
 	case CompressBetter:
-		return chunkfmt.CodecZstd, levelBetter
+		return chunkfmt.CodecZstd, best
 	case compressMore:
 		return chunkfmt.CodecZstd, levelDefault
 	default:
@@ -158,7 +162,7 @@ func (c *compress) choose(g *group, p *pipeline.Port) (chunkfmt.Codec, int8) {
 }
 
 // compressMore is between CompressDefault and CompressBetter; only pace asks for it.
-const compressMore = CompressBetter + 1
+const compressMore = CompressLight + 1
 
 // pace chooses by how many buffers wait for the stage and for the one behind
 // it, of total in the pipe, of which the head has a third: is it full, those
