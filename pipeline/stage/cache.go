@@ -15,7 +15,11 @@ import (
 //
 // Who gets an item has it pinned until release: its bytes stay where they are.
 type cache struct {
-	mu     sync.Mutex // guards what follows; nothing is locked after it
+	// foreseen is told once of each item that came by foresee whether anybody got it before it went; nil: nobody is. It
+	// may take a lock, after mu.
+	foreseen func(used bool)
+
+	mu     sync.Mutex // guards what follows
 	items  map[chunkfmt.Seq]*item
 	ring   *ring
 	pinned int
@@ -29,9 +33,10 @@ type item struct {
 	err   error
 
 	// Guarded by cache.mu.
-	pins int
-	used bool // again since the ring's hand was here last
-	slot      // in the ring
+	pins    int
+	used    bool // again since the ring's hand was here last
+	foresee bool // by foresee, and nobody got it yet
+	slot         // in the ring
 }
 
 func newCache(limit int64) (*cache, error) {
@@ -53,7 +58,7 @@ func (c *cache) has(seq chunkfmt.Seq) bool {
 // context loads on his own.
 func (c *cache) get(ctx context.Context, seq chunkfmt.Seq, load func(room func(n int) []byte) error) (*item, error) {
 	for {
-		it, found, err := c.pin(seq)
+		it, found, err := c.pin(seq, false)
 		if err != nil {
 			return nil, err
 		}
@@ -77,8 +82,23 @@ func (c *cache) get(ctx context.Context, seq chunkfmt.Seq, load func(room func(n
 	}
 }
 
-// pin gives the item of seq, made if there is none, which found tells.
-func (c *cache) pin(seq chunkfmt.Seq) (it *item, found bool, err error) {
+// foresee loads the group's item, if it is not there, for who is going to get it, and says whether it did.
+func (c *cache) foresee(seq chunkfmt.Seq, load func(room func(n int) []byte) error) bool {
+	it, found, err := c.pin(seq, true)
+	if err != nil {
+		return false
+	}
+	defer c.release(it)
+	if found {
+		return false
+	}
+	err = load(func(n int) []byte { return c.room(it, n) })
+	c.loaded(it, err)
+	return err == nil
+}
+
+// pin gives the item of seq, made if there is none, which found tells; ahead of who is going to get it, or for him.
+func (c *cache) pin(seq chunkfmt.Seq, ahead bool) (it *item, found bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed != nil {
@@ -86,10 +106,13 @@ func (c *cache) pin(seq chunkfmt.Seq) (it *item, found bool, err error) {
 	}
 	it, found = c.items[seq], true
 	if it == nil {
-		it, found = &item{seq: seq, ready: make(chan struct{})}, false
+		it, found = &item{seq: seq, ready: make(chan struct{}), foresee: ahead}, false
 		c.items[seq] = it
 	}
 	it.used = found
+	if !ahead {
+		c.tell(it, true)
+	}
 	it.pins++
 	c.pinned++
 	return it, found, nil
@@ -100,10 +123,23 @@ func (c *cache) pin(seq chunkfmt.Seq) (it *item, found bool, err error) {
 func (c *cache) room(it *item, n int) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if it.data = c.ring.place(it, n, func(old *item) { delete(c.items, old.seq) }); it.data == nil {
+	if it.data = c.ring.place(it, n, c.evicted); it.data == nil {
 		it.data = make([]byte, n)
 	}
 	return it.data
+}
+
+func (c *cache) evicted(it *item) {
+	delete(c.items, it.seq)
+	c.tell(it, false)
+}
+
+// tell tells of an item that came by foresee, once.
+func (c *cache) tell(it *item, used bool) {
+	if it.foresee && c.foreseen != nil {
+		c.foreseen(used)
+	}
+	it.foresee = false
 }
 
 // loaded tells those who wait, and forgets the item if it failed.

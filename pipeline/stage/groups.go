@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"coffer/chunkfmt"
 	"coffer/media"
@@ -63,16 +65,14 @@ type Groups struct {
 	cache *cache
 	walks walks
 
-	slots chan struct{} // one for each prefetch under way
 	stop  context.CancelFunc
 	life  context.Context // of prefetches
 	wg    sync.WaitGroup
-	mu    sync.Mutex // guards done against wg.Add; nothing is locked after it
+	mu    sync.Mutex // guards what follows, and done against wg.Add; nothing is locked after it
 	done  bool
+	under int // prefetches under way
+	ahead ahead
 }
-
-// prefetches is how many groups may be prefetched at the same time.
-const prefetches = 4
 
 // NewGroups makes a reader of groups. ctx ends its prefetches, as Close does.
 // It fails if there is no memory for the cache.
@@ -84,7 +84,8 @@ func NewGroups(ctx context.Context, cfg GroupsConfig) (*Groups, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Groups{cfg: cfg, cache: cache, slots: make(chan struct{}, prefetches)}
+	g := &Groups{cfg: cfg, cache: cache, ahead: newAhead()}
+	cache.foreseen = g.foreseen
 	g.life, g.stop = context.WithCancel(ctx)
 	return g, nil
 }
@@ -136,7 +137,7 @@ func (g *Groups) stored(ctx context.Context, seq chunkfmt.Seq, p []byte, off uin
 		}
 	}
 	if g.walks.read(seq) {
-		g.prefetchBehind(seq)
+		g.prefetchNear(seq)
 	}
 	it, err := g.item(ctx, seq)
 	if err != nil {
@@ -168,44 +169,82 @@ func (g *Groups) Prefetch(seqs ...chunkfmt.Seq) {
 		if e := g.cfg.Flight.entry(seq); e != nil {
 			continue // in memory, or in the page cache
 		}
-		select {
-		case g.slots <- struct{}{}:
-		default:
-			return
-		}
 		if !g.prefetch(seq) {
 			return
 		}
 	}
 }
 
-// prefetchBehind prefetches the groups that follow seq in the log.
-func (g *Groups) prefetchBehind(seq chunkfmt.Seq) {
-	var next []chunkfmt.Seq
-	err := g.cfg.Records.Known(seq+1, func(rec chunkfmt.GroupRecord, _ chunkfmt.Location) bool {
-		next = append(next, rec.Seq)
-		return len(next) < prefetches
-	})
-	if err == nil { // else it shows to who needs them
-		g.Prefetch(next...)
+// prefetchNear prefetches groups that are near seq in the log, the nearest first.
+func (g *Groups) prefetchNear(seq chunkfmt.Seq) {
+	g.mu.Lock()
+	g.ahead.earn(creditStep)
+	most := g.ahead.near()
+	if g.under >= g.ahead.width {
+		most = 0
 	}
+	g.mu.Unlock()
+	if most == 0 {
+		return
+	}
+	var before, behind []chunkfmt.Seq
+	first := seq - min(seq, walkStep)
+	err := g.cfg.Records.Known(first, func(rec chunkfmt.GroupRecord, _ chunkfmt.Location) bool {
+		switch {
+		case rec.Seq < seq:
+			before = append(before, rec.Seq)
+		case rec.Seq > seq:
+			behind = append(behind, rec.Seq)
+		}
+		return len(behind) < most
+	})
+	if err != nil {
+		return // it shows to who needs them
+	}
+	near := make([]chunkfmt.Seq, 0, len(before)+len(behind))
+	for i := range max(len(before), len(behind)) {
+		if i < len(behind) {
+			near = append(near, behind[i])
+		}
+		if i < len(before) {
+			near = append(near, before[len(before)-1-i])
+		}
+	}
+	near = slices.DeleteFunc(near, g.cache.has)
+	g.Prefetch(near[:min(len(near), most)]...)
 }
 
+// prefetch says whether there is capacity for it.
 func (g *Groups) prefetch(seq chunkfmt.Seq) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.done {
-		<-g.slots
+	if g.done || g.under >= g.ahead.width {
 		return false
 	}
+	g.under++
 	g.wg.Go(func() {
-		defer func() { <-g.slots }()
+		start := time.Now()
 		// Whoever needs the group will get the error.
-		if it, err := g.item(g.life, seq); err == nil {
-			g.cache.release(it)
+		loaded := g.cache.foresee(seq, func(room func(int) []byte) error { return g.load(g.life, seq, room) })
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.under--
+		if loaded {
+			g.ahead.took(time.Since(start))
 		}
 	})
 	return true
+}
+
+// foreseen is told of a group that was read ahead whether it was used, once.
+func (g *Groups) foreseen(used bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if used {
+		g.ahead.earn(creditUsed)
+	} else {
+		g.ahead.lose(creditUnused)
+	}
 }
 
 // Close ends prefetches, waits for them and for reads under way, and gives the
