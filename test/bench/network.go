@@ -32,6 +32,11 @@ func benchNetwork(o options, sources []work) error {
 	if err := benchNear(o, sources); err != nil {
 		return err
 	}
+	if o.only.MatchString("network/bare") {
+		if err := benchBare(); err != nil {
+			return err
+		}
+	}
 	if o.only.MatchString("network/links") {
 		if err := benchLinks(o, limited); err != nil {
 			return err
