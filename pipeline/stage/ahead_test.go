@@ -92,6 +92,9 @@ func TestForeseen(t *testing.T) {
 	if used != 1 || unused != 3 {
 		t.Errorf("%d used and %d not, want 1 and 3", used, unused)
 	}
+	if c.wants(1) || c.wants(17) || !c.wants(2) {
+		t.Error("what was used and went is wanted, or what is there, or what was not used is not")
+	}
 }
 
 // TestWalkSteps: what is new and near is a step, to and fro is none, nor is what is far.
@@ -107,5 +110,30 @@ func TestWalkSteps(t *testing.T) {
 		if step := w.read(test.seq); step != test.step {
 			t.Errorf("read %d, of group %d: %v", i, test.seq, step)
 		}
+	}
+}
+
+// TestForeseenStays: what was loaded ahead outlives what was used again, if all else was.
+func TestForeseenStays(t *testing.T) {
+	c := newTestCache(t, 4<<10)
+	for range 2 {
+		for seq := range chunkfmt.Seq(3) {
+			it, err := filled(c, 1+seq, 1<<10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.release(it)
+		}
+	}
+	if !c.foresee(9, func(room func(int) []byte) error { room(1 << 10); return nil }) {
+		t.Fatal("it was not loaded")
+	}
+	it, err := filled(c, 10, 1<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.release(it)
+	if !c.has(9) {
+		t.Error("it went before it was used")
 	}
 }

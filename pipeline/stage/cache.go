@@ -21,6 +21,7 @@ type cache struct {
 
 	mu     sync.Mutex // guards what follows
 	items  map[chunkfmt.Seq]*item
+	past   past
 	ring   *ring
 	pinned int
 	closed chan struct{} // not nil: closing; closed when nothing is pinned
@@ -45,6 +46,13 @@ func newCache(limit int64) (*cache, error) {
 		return nil, err
 	}
 	return &cache{items: make(map[chunkfmt.Seq]*item), ring: r}, nil
+}
+
+// wants says whether a group may be worth loading ahead: it is not there, and was not lately.
+func (c *cache) wants(seq chunkfmt.Seq) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.items[seq] == nil && !c.past.has(seq)
 }
 
 func (c *cache) has(seq chunkfmt.Seq) bool {
@@ -109,8 +117,11 @@ func (c *cache) pin(seq chunkfmt.Seq, ahead bool) (it *item, found bool, err err
 		it, found = &item{seq: seq, ready: make(chan struct{}), foresee: ahead}, false
 		c.items[seq] = it
 	}
-	it.used = found
-	if !ahead {
+	switch {
+	case !found:
+		it.used = ahead // or it would be the first to go where all else was used again
+	case !ahead:
+		it.used = !it.foresee
 		c.tell(it, true)
 	}
 	it.pins++
@@ -131,6 +142,9 @@ func (c *cache) room(it *item, n int) []byte {
 
 func (c *cache) evicted(it *item) {
 	delete(c.items, it.seq)
+	if !it.foresee {
+		c.past.add(it.seq)
+	}
 	c.tell(it, false)
 }
 
@@ -196,4 +210,29 @@ func (c *cache) close() error {
 
 func isContext(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// past is which groups went last after they had been used. Who goes on from there does not need them again.
+type past struct {
+	ring [256]chunkfmt.Seq
+	next int
+	set  map[chunkfmt.Seq]struct{}
+}
+
+func (p *past) has(seq chunkfmt.Seq) bool {
+	_, ok := p.set[seq]
+	return ok
+}
+
+func (p *past) add(seq chunkfmt.Seq) {
+	if p.set == nil {
+		p.set = make(map[chunkfmt.Seq]struct{}, len(p.ring))
+	}
+	if p.has(seq) {
+		return
+	}
+	delete(p.set, p.ring[p.next])
+	p.ring[p.next] = seq
+	p.set[seq] = struct{}{}
+	p.next = (p.next + 1) % len(p.ring)
 }

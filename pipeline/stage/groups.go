@@ -210,7 +210,7 @@ func (g *Groups) prefetchNear(seq chunkfmt.Seq) {
 			near = append(near, before[len(before)-1-i])
 		}
 	}
-	near = slices.DeleteFunc(near, g.cache.has)
+	near = slices.DeleteFunc(near, func(seq chunkfmt.Seq) bool { return !g.cache.wants(seq) })
 	g.Prefetch(near[:min(len(near), most)]...)
 }
 

@@ -59,6 +59,7 @@ var ways = []way{
 		return measure(o, *w, subjectNamed("coffer"))
 	}},
 	{"coffer", "coffer, a server", farMeasure},
+	{"commands", "put and restore", there(cofferThere).measure},
 	{"rsync", "rsync, a daemon", there(rsyncThere).measure},
 	{"restic", "restic, sftp", there(resticThere).measure},
 }
@@ -167,6 +168,9 @@ func (begin there) measure(o options, w *work, l *link) (m measurement, err erro
 	}
 	p := &place{options: o, dir: filepath.Join(o.dir, "far", "client"), host: f.hosts[1]}
 	defer os.RemoveAll(p.dir)
+	if err := os.MkdirAll(p.dir, 0o755); err != nil {
+		return m, err
+	}
 	write, read, err := begin(f, p, w, l)
 	if err != nil {
 		return m, err
@@ -188,6 +192,17 @@ func (begin there) measure(o options, w *work, l *link) (m measurement, err erro
 	}
 	m.read = time.Since(start)
 	return m, nil
+}
+
+// cofferThere has coffer do it without a mount.
+func cofferThere(f *far, p *place, w *work, _ *link) (write, read func() error, err error) {
+	c, err := f.client(p.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	write = func() error { return c.run(p.coffer, "put", w.dir+"/", c.url) }
+	read = func() error { return c.run(p.coffer, "restore", c.known, "--to", c.restored()) }
+	return write, read, nil
 }
 
 // rsyncThere has rsync do it, with a daemon.
