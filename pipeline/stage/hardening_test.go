@@ -52,9 +52,18 @@ func TestFullAndTorn(t *testing.T) {
 	if err := r.await(r.cutAll(stage.MarkCut, f)); err != nil {
 		t.Fatal(err)
 	}
-	r.medium.SetRule(sometimes(1, 1, errors.Join(media.ErrFull, media.ErrTorn)))
+	// What was written before the cut may be what finds the medium full, and only who waits then is told.
+	waiting, once := make(chan struct{}), sometimes(1, 1, errors.Join(media.ErrFull, media.ErrTorn))
+	r.medium.SetRule(func(ctx context.Context, op faulty.Op, name string) error {
+		if op == faulty.Append {
+			<-waiting
+		}
+		return once(ctx, op, name)
+	})
 	r.mustWrite(f, int64(len(f.data)), random(2, 300_000))
-	if err := r.await(r.cutAll(stage.MarkCut, f)); !errors.Is(err, media.ErrFull) {
+	acked := r.cutAll(stage.MarkCut, f)
+	close(waiting)
+	if err := r.await(acked); !errors.Is(err, media.ErrFull) {
 		t.Fatalf("a cut on a full medium: %v", err)
 	}
 	if err := r.await(r.cutAll(stage.MarkEnd, f)); err != nil {
