@@ -121,10 +121,15 @@ func (s *section) end(err *error) {
 }
 
 // view runs f in a read transaction.
-func (x *Index) view(f func(*bolt.Tx, *section) error) (err error) {
+func (x *Index) view(f func(*bolt.Tx, *section) error) error {
+	x.viewing()
+	return x.guarded(f)
+}
+
+// guarded is view for who does not count as a reader.
+func (x *Index) guarded(f func(*bolt.Tx, *section) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	var s section
 	defer s.end(&err)
-	x.viewing()
 	return x.db.View(func(tx *bolt.Tx) error { return f(tx, &s) })
 }

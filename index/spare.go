@@ -57,7 +57,7 @@ func (x *Index) spareApply() (stop func()) {
 
 // unmap may be called at any time. That it fails leaves more mapped, and nothing else.
 func (x *Index) unmap() {
-	_ = x.db.View(func(tx *bolt.Tx) error { // the mapping stays where it is while a transaction is open
+	_ = x.guarded(func(tx *bolt.Tx, _ *section) error { // the mapping stays where it is while a transaction is open
 		_, _, _ = unix.Syscall(unix.SYS_MADVISE, x.db.Info().Data, uintptr(tx.Size()), unix.MADV_DONTNEED)
 		return nil
 	})

@@ -153,7 +153,12 @@ func (g *Groups) stored(ctx context.Context, seq chunkfmt.Seq, p []byte, off uin
 
 // item gives the group in the cache, pinned.
 func (g *Groups) item(ctx context.Context, seq chunkfmt.Seq) (*item, error) {
-	return g.cache.get(ctx, seq, func(room func(int) []byte) error { return g.load(ctx, seq, room) })
+	return g.cache.get(ctx, seq, g.loader(ctx, seq))
+}
+
+// loader is what the cache calls for a group that it does not have.
+func (g *Groups) loader(ctx context.Context, seq chunkfmt.Seq) func(room func(int) []byte) error {
+	return func(room func(int) []byte) error { return g.load(ctx, seq, room) }
 }
 
 // Prefetch reads groups into the cache in the background, as far as there is
@@ -225,7 +230,7 @@ func (g *Groups) prefetch(seq chunkfmt.Seq) bool {
 	g.wg.Go(func() {
 		start := time.Now()
 		// Whoever needs the group will get the error.
-		loaded := g.cache.foresee(seq, func(room func(int) []byte) error { return g.load(g.life, seq, room) })
+		loaded := g.cache.foresee(seq, g.loader(g.life, seq))
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.under--
